@@ -1,0 +1,9 @@
+//! routerly: a self-hosted LLM gateway in one binary.
+//!
+//! The rooms, in the order in which an inference request meets them. Arrows point down this list: a room
+//! imports only rooms of its own group or ground rooms, and `tests/house_rules.rs` holds that.
+
+// Boot and ground
+pub mod clock;
+pub mod guard;
+pub mod limits;

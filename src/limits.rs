@@ -1,0 +1,195 @@
+//! Every bound of the data plane: unit, what happens beyond it, where the number comes from.
+
+/// One kibibyte in bytes.
+pub const KIB: usize = 1024;
+/// One mebibyte in bytes.
+pub const MIB: usize = 1024 * KIB;
+
+/// Longest request head, start line and all fields, in bytes. Beyond it: 431 and close.
+pub const REQUEST_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Most header fields of one request. Beyond it: 431 and close. hyper allows 100; SDKs send about 25.
+pub const REQUEST_FIELDS_MAX: usize = 100;
+/// Longest response head of a provider, in bytes. Beyond it: 502.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 64 * KIB;
+/// Most header fields of a provider's response. Beyond it: 502. Cloudflare-fronted providers send about 40.
+pub const RESPONSE_FIELDS_MAX: usize = 128;
+/// Longest line that opens a chunk, extensions included, in bytes. Beyond it: malformed.
+pub const CHUNK_LINE_BYTES_MAX: usize = 1024;
+/// Longest trailer section after the last chunk, in bytes; trailers are read and dropped.
+pub const TRAILER_BYTES_MAX: usize = 16 * KIB;
+/// Longest server-sent event that is looked into, in bytes. A longer one is relayed unread.
+pub const SSE_EVENT_BYTES_MAX: usize = MIB;
+
+// --- net
+/// Size of a pooled read buffer in bytes: what one `recv` takes at most. A whole request head fits.
+pub const READ_BUFFER_BYTES: usize = 64 * KIB;
+const _: () = assert!(READ_BUFFER_BYTES >= REQUEST_HEAD_BYTES_MAX);
+/// Free read buffers that a core keeps. Beyond it they go back to the allocator. Worst case 4 MiB a core.
+pub const POOLED_BUFFERS_MAX: usize = 64;
+/// Bytes that an in-memory pipe holds in one direction before its writer waits.
+pub const PIPE_BYTES_MAX: usize = 64 * KIB;
+/// How often deadlines are looked at, in milliseconds: a deadline fires at most this much late.
+pub const DEADLINE_TICK_MS: u64 = 50;
+/// Bytes read and thrown away while a closing connection lingers.
+pub const LINGER_BYTES_MAX: usize = 64 * MIB;
+
+// --- upstream
+/// Threads that call the system's resolver.
+pub const RESOLVER_THREADS: usize = 2;
+/// Names waiting for a resolver thread. Beyond it the request fails with 502.
+pub const RESOLVER_QUEUE_MAX: usize = 256;
+/// Longest answer of an HTTP proxy to `CONNECT`, in bytes.
+pub const PROXY_HEAD_BYTES_MAX: usize = 8 * KIB;
+
+// --- mailbox
+/// Messages waiting for the control thread. Beyond it cores keep counting and send later.
+pub const CONTROL_QUEUE_MAX: usize = 1024;
+
+// --- shard
+/// Byte vectors for heads that a core keeps for reuse.
+pub const HEAD_VECTORS_MAX: usize = 64;
+/// Largest byte vector that is kept for reuse, in bytes.
+pub const HEAD_VECTOR_BYTES_MAX: usize = 64 * KIB;
+
+// --- gateway
+/// First piece of memory for a request body whose rest is still to come, in bytes; it doubles from there.
+pub const BODY_GROWTH_BYTES: usize = 64 * KIB;
+/// Room kept before a provider's bytes, so that our head and chunk line go out with them in one write.
+pub const ANSWER_HEADROOM_BYTES: usize = 2 * KIB;
+/// Room kept behind a provider's bytes for the end of our chunk and of the body.
+pub const ANSWER_TAILROOM_BYTES: usize = 16;
+const _: () =
+    assert!(READ_BUFFER_BYTES > RESPONSE_HEAD_BYTES_MAX / 2 + ANSWER_HEADROOM_BYTES + ANSWER_TAILROOM_BYTES);
+/// Requests whose body and head together are at most so long are sent from one piece of memory, in bytes: copying
+/// them costs less than gathering.
+pub const CONTIGUOUS_REQUEST_BYTES_MAX: usize = 16 * KIB;
+// --- http1
+
+/// Longest method name of a request, in bytes. Beyond it: 501 and close. The longest registered one has 17.
+pub const METHOD_BYTES_MAX: usize = 32;
+/// Longest request target, in bytes. Beyond it: 414 and close. RFC 9110 §4.1 asks for at least 8,000.
+pub const TARGET_BYTES_MAX: usize = 16 * KIB;
+/// Most empty lines skipped before a request line. Beyond it: 400 and close. RFC 9112 §2.2 asks for at least one.
+pub const LEADING_EMPTY_LINES_MAX: usize = 4;
+/// Most options in all `Connection` fields of one head. Beyond it: 431 (502 from a provider). Each one that
+/// names a field is compared with every field, so this bounds that product; SDKs send one or two.
+pub const CONNECTION_OPTIONS_MAX: usize = 32;
+/// Most bytes of chunk extensions in one body, all chunks together. Beyond it: malformed. Stops a peer that
+/// sends a kilobyte of extension for each byte of data.
+pub const CHUNK_EXTENSION_BYTES_MAX: usize = 16 * KIB;
+
+const _: () = assert!(METHOD_BYTES_MAX + TARGET_BYTES_MAX < REQUEST_HEAD_BYTES_MAX);
+// One bit per field of a head tells whether it may be forwarded.
+const _: () = assert!(REQUEST_FIELDS_MAX <= 128 && RESPONSE_FIELDS_MAX <= 128);
+// Streams and bodies that are looked into: sse, json, dialect
+
+/// Deepest nesting of a JSON document that is looked into. Beyond it: a request is refused with 400, a response is
+/// relayed unread. serde_json allows 128, Python's json about 1,000; JSON schemas in the recordings reach 20.
+pub const JSON_DEPTH_MAX: usize = 256;
+/// Longest `usage`, `model` or similar member kept from a unary response, in bytes. A longer one counts as absent.
+/// The longest usage object in the recordings has 1.2 KiB.
+pub const TAP_MEMBER_BYTES_MAX: usize = 16 * KIB;
+/// Longest `error` member kept from a unary response, in bytes. A longer one counts as an error without text.
+pub const TAP_ERROR_BYTES_MAX: usize = 64 * KIB;
+/// Longest text kept from a provider's error, in bytes; the rest is cut off at a character.
+pub const PROVIDER_ERROR_TEXT_BYTES_MAX: usize = KIB;
+/// Longest model name or response id kept from a response, in bytes. A longer one counts as absent.
+pub const REPORTED_NAME_BYTES_MAX: usize = 256;
+/// Capacity that the carry buffer of an event scanner keeps between events, in bytes; what is beyond it is given back.
+pub const SSE_CARRY_KEEP_BYTES: usize = 4 * KIB;
+
+const _: () = assert!(JSON_DEPTH_MAX.is_multiple_of(64), "the nesting stack is kept in words of 64 bits");
+// --- usage: journal, store, counters, telemetry
+
+/// Size of one core's journal ring in bytes when the configuration names none. A record is about 800 bytes, so this
+/// holds 5,000 of them: a second of stalled disk at 5,000 requests per second and core.
+pub const JOURNAL_BYTES_DEFAULT: usize = 16 * MIB;
+/// Smallest journal ring in bytes; the largest record must fit into it more than once.
+pub const JOURNAL_BYTES_MIN: usize = 128 * KIB;
+/// Largest journal ring in bytes: it is mapped, and re-read as a whole after a crash.
+pub const JOURNAL_BYTES_MAX: usize = 1024 * MIB;
+/// Longest usage record in bytes. A longer one is not recorded and counted as lost; a record whose every string is at
+/// its bound stays below half of this.
+pub const RECORD_BYTES_MAX: usize = 64 * KIB;
+/// Records waiting in memory of one core while its ring is full, in bytes. Beyond it records are lost and counted,
+/// or requests refused, as the configuration says.
+pub const JOURNAL_SPILL_BYTES_MAX: usize = 64 * MIB;
+/// Longest string field of a usage record or log line, in bytes; cut at a character's edge.
+pub const RECORD_TEXT_BYTES_MAX: usize = 256;
+/// Longest error message of a usage record or log line, in bytes; cut at a character's edge.
+pub const RECORD_ERROR_BYTES_MAX: usize = 1024;
+/// Size in bytes at which `data/usage.json` is rotated when the configuration names none.
+pub const USAGE_SEGMENT_BYTES_DEFAULT: u64 = 256 * MIB as u64;
+/// Longest record of an upstream usage file in bytes; it embeds whole traces. A longer one is left in the backup and
+/// counted.
+pub const USAGE_IMPORT_RECORD_BYTES_MAX: usize = 16 * MIB;
+/// Longest line of a usage file that reports and recovery look into, in bytes. A longer one is counted as unreadable.
+pub const USAGE_LINE_BYTES_MAX: usize = MIB;
+/// Distinct (project, token, model) keys that one core counts between two merges; the rest is counted as "other".
+pub const COUNTER_KEYS_MAX: usize = 65_536;
+/// Most values of one metric label; the smallest are summed under `other`.
+pub const METRIC_LABEL_VALUES_MAX: usize = 1_000;
+/// Log bytes that one thread collects before it hands them to the log writer.
+pub const LOG_BATCH_BYTES: usize = 16 * KIB;
+/// Log batches waiting for the log writer. Beyond it lines are dropped and counted: a log never blocks a core.
+pub const LOG_BATCHES_MAX: usize = 256;
+
+const _: () = assert!(JOURNAL_BYTES_MIN >= 2 * RECORD_BYTES_MAX && JOURNAL_BYTES_MIN.is_power_of_two());
+const _: () = assert!(JOURNAL_BYTES_DEFAULT.is_power_of_two() && JOURNAL_BYTES_MAX.is_power_of_two());
+const _: () = assert!(JOURNAL_SPILL_BYTES_MAX >= RECORD_BYTES_MAX);
+/// Output tokens assumed for the cost estimate of a request that sets no limit.
+pub const ESTIMATED_OUTPUT_TOKENS: u64 = 1024;
+/// How far into a form the gateway looks for its model, in bytes.
+pub const FORM_PEEK_BYTES: usize = 32 * KIB;
+/// Longest model name that is looked up, in bytes.
+pub const MODEL_NAME_BYTES_MAX: usize = 256;
+// Configuration and keys
+
+/// Longest configuration file that is read, in bytes. Beyond it: a mistake that names the file. A project file with
+/// 100,000 tokens is about 30 MiB.
+pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * MIB as u64;
+/// Longest credential that is hashed, in bytes. Beyond it: 401 without a hash. Ours have 70.
+pub const TOKEN_BYTES_MAX: usize = 512;
+// The simulated provider
+
+/// Most output tokens of one simulated answer, thinking and tool calls included. More is cut to it. At six
+/// bytes a token and four renderings of the text in a Responses stream that is 6 MiB for one answer.
+pub const SIMULATED_OUTPUT_TOKENS_MAX: u64 = 262_144;
+/// Most choices (`n`, `candidateCount`) of one simulated answer. Beyond it: 400. OpenAI's own bound.
+pub const SIMULATED_CHOICES_MAX: u64 = 128;
+/// Most inputs of one simulated embeddings request. Beyond it: 400. OpenAI's own bound.
+pub const SIMULATED_EMBEDDING_INPUTS_MAX: usize = 2_048;
+/// Most dimensions of one simulated embedding. Beyond it: 400. The largest of today's models has 4,096.
+pub const SIMULATED_DIMENSIONS_MAX: u64 = 4_096;
+/// Levels of nested schemas that a simulated tool call follows before it writes the smallest legal value.
+pub const SIMULATED_SCHEMA_DEPTH_MAX: usize = 12;
+
+// --- control
+/// Configurations whose indexes are still understood in counters. Cores send theirs several times a second.
+pub const SNAPSHOTS_KEPT_MAX: usize = 8;
+/// How often the configuration files are looked at, in milliseconds.
+pub const WATCH_INTERVAL_MS: u64 = 500;
+
+// --- simulate
+/// Largest body that the simulated provider reads, in bytes.
+pub const SIMULATED_BODY_BYTES_MAX: usize = 64 * MIB;
+
+// --- resolver
+/// How long a connection waits for a new answer while the old address of a name could serve, in milliseconds. Resolvers
+/// answer within tens of them, or after seconds.
+pub const STALE_ADDRESS_WAIT_MS: u64 = 250;
+
+// --- input
+/// Largest rest of received bytes that is moved out of its pooled buffer while it waits for more, in bytes.
+pub const PARKED_BYTES_MAX: usize = 8 * KIB;
+/// Bytes of a next request that are taken in while one is under way. Beyond it the client is no longer watched.
+pub const EARLY_BYTES_MAX: usize = 8 * KIB;
+/// Requests that one connection is served in a row before others get their turn.
+pub const REQUESTS_PER_TURN: u32 = 32;
+/// Request bodies that one core holds at a time, in bytes, all connections together. Beyond it: 503.
+pub const CORE_BODY_BYTES_MAX: usize = 512 * MIB;
+/// How long after a request was sent a pooled connection may end for the provider not to have seen it, in
+/// milliseconds. It covers a round trip; no model answers, and fails, that fast.
+pub const STALE_WINDOW_MS: u64 = 250;
+/// Bytes of a provider's refusal of our key that are read for the record.
+pub const REFUSAL_BYTES_MAX: usize = 8 * KIB;
