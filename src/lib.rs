@@ -7,3 +7,6 @@
 pub mod clock;
 pub mod guard;
 pub mod limits;
+
+// Data plane: one copy per core, nothing shared is written by two cores, nothing blocks
+pub mod http1;
