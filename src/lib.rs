@@ -10,3 +10,5 @@ pub mod limits;
 
 // Data plane: one copy per core, nothing shared is written by two cores, nothing blocks
 pub mod http1;
+pub mod json;
+pub mod sse;
