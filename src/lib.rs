@@ -9,6 +9,12 @@ pub mod guard;
 pub mod limits;
 
 // Data plane: one copy per core, nothing shared is written by two cores, nothing blocks
+pub mod budget;
+pub mod dialect;
 pub mod http1;
 pub mod json;
 pub mod sse;
+
+
+// Seen from both sides
+pub mod telemetry;
