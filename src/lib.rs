@@ -5,14 +5,17 @@
 
 // Boot and ground
 pub mod clock;
+pub mod config;
 pub mod guard;
 pub mod limits;
 
 // Data plane: one copy per core, nothing shared is written by two cores, nothing blocks
+pub mod auth;
 pub mod budget;
 pub mod dialect;
 pub mod http1;
 pub mod json;
+pub mod provider;
 pub mod sse;
 
 
