@@ -15,6 +15,7 @@ pub mod budget;
 pub mod dialect;
 pub mod http1;
 pub mod json;
+pub mod net;
 pub mod provider;
 pub mod sse;
 

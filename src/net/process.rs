@@ -1,0 +1,26 @@
+//! What the process asks of the kernel for itself, once, before any thread starts.
+#![expect(unsafe_code, reason = "prctl and setrlimit have no safe binding in std")]
+
+/// Raises the limit on open files to what is allowed: each stream holds two.
+///
+/// Returns the limit in force.
+pub fn raise_open_files() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a live, writable rlimit; the calls touch nothing else.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) == 0 && limit.rlim_cur < limit.rlim_max {
+            let wanted = libc::rlimit { rlim_cur: limit.rlim_max, rlim_max: limit.rlim_max };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &wanted) == 0 {
+                limit = wanted;
+            }
+        }
+    }
+    limit.rlim_cur
+}
+
+/// Keeps memory in small pages: the allocator asks for huge ones, and a gateway at rest would hold four times 2 MiB
+/// of which it uses a tenth.
+pub fn avoid_huge_pages() {
+    // SAFETY: PR_SET_THP_DISABLE takes plain numbers and no memory of ours.
+    unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
