@@ -17,8 +17,12 @@ pub mod http1;
 pub mod json;
 pub mod net;
 pub mod provider;
+pub mod simulate;
+pub mod snapshot;
 pub mod sse;
+pub mod upstream;
 
 
 // Seen from both sides
+pub mod mailbox;
 pub mod telemetry;

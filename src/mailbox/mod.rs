@@ -1,0 +1,109 @@
+//! What passes between the cores and the control thread: bounded queues one way, immutable snapshots the other.
+//!
+//! Nothing here blocks a core: a full queue is the sender's to handle, a new snapshot is one number to compare.
+
+mod reply;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+
+use arc_swap::ArcSwap;
+
+pub use reply::Reply;
+
+use crate::budget::counters::CounterDeltas;
+use crate::limits::CONTROL_QUEUE_MAX;
+use crate::snapshot::Snapshot;
+
+/// What the control thread is told or asked.
+#[derive(Debug)]
+pub enum ToControl {
+    /// What one core counted since its last message, under the indexes of each key's generation.
+    Counted(CounterDeltas),
+    /// Render the Prometheus page.
+    Metrics(Arc<Reply<Arc<[u8]>>>),
+    /// Read the configuration again.
+    Reload,
+    /// All cores have ended: finish the books and return.
+    Finish,
+}
+
+/// The cores' side and the control thread's side meet here.
+#[derive(Debug)]
+pub struct Mailbox {
+    generation: AtomicU64,
+    current: ArcSwap<Snapshot>,
+    draining: AtomicBool,
+    degraded: AtomicBool,
+    to_control: SyncSender<ToControl>,
+}
+
+impl Mailbox {
+    /// The mailbox and the end that the control thread reads.
+    pub fn new(first: Arc<Snapshot>) -> (Arc<Self>, Receiver<ToControl>) {
+        let (to_control, inbox) = sync_channel(CONTROL_QUEUE_MAX);
+        let mailbox = Self {
+            generation: AtomicU64::new(first.generation),
+            current: ArcSwap::new(first),
+            draining: AtomicBool::new(false),
+            degraded: AtomicBool::new(false),
+            to_control,
+        };
+        (Arc::new(mailbox), inbox)
+    }
+
+    /// Puts a new snapshot in force on all cores.
+    pub fn publish(&self, snapshot: Arc<Snapshot>) {
+        let generation = snapshot.generation;
+        self.current.store(snapshot);
+        self.generation.store(generation, Ordering::Release);
+    }
+
+    /// Number of the snapshot in force: what a core compares per request.
+    #[inline]
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.current.load_full()
+    }
+
+    /// Tells all cores to finish what they have and to take nothing new.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Release);
+    }
+
+    /// Whether the process is on its way out.
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Acquire)
+    }
+
+    /// Whether usage records cannot be written out at the moment.
+    pub fn is_degraded(&self) -> bool {
+        self.degraded.load(Ordering::Relaxed)
+    }
+
+    /// Says whether usage records can be written out.
+    pub fn set_degraded(&self, degraded: bool) {
+        self.degraded.store(degraded, Ordering::Relaxed);
+    }
+
+    /// Hands a message to the control thread, or back where its queue is full.
+    ///
+    /// # Errors
+    /// The message itself: the caller keeps it and tries again, or tells its client.
+    pub fn send(&self, message: ToControl) -> Result<(), ToControl> {
+        self.to_control.try_send(message).map_err(|refused| match refused {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })
+    }
+
+    /// Like [`Mailbox::send`], for threads that may wait.
+    pub fn send_blocking(&self, message: ToControl) {
+        // The control thread is the last to end; a closed queue means that there is nobody left to tell.
+        let _ = self.to_control.send(message);
+    }
+}

@@ -1,0 +1,91 @@
+//! The configuration as the data plane wants it: immutable, indexed, with everything per request made ahead.
+//!
+//! Built on the control thread from a checked [`Config`]; cores share it behind one `Arc` and never change it.
+
+mod target;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ServerConfig};
+
+use crate::auth::{Principal, TokenIndex, TokenKey};
+use crate::config::{Config, Token};
+use crate::net::tls;
+use crate::upstream::{Endpoint, Scheme};
+
+pub use target::Target;
+
+/// One generation of the configuration.
+pub struct Snapshot {
+    /// Number of this generation; grows with each one.
+    pub generation: u64,
+    /// The checked configuration: settings, projects, models.
+    pub config: Arc<Config>,
+    /// Project tokens by keyed hash.
+    pub tokens: TokenIndex,
+    /// Callable models, in file order: index = index of the model in the configuration.
+    pub targets: Vec<Target>,
+    /// Where targets lead; [`Target::endpoint`] counts in here.
+    pub endpoints: Vec<Endpoint>,
+    /// Trust for `https` endpoints; none while there is no such endpoint.
+    pub client_tls: Option<Arc<ClientConfig>>,
+    /// Certificate of the listener; none for plain HTTP.
+    pub server_tls: Option<Arc<ServerConfig>>,
+}
+
+impl Snapshot {
+    /// Makes the tables; certificate files are looked up from `home`.
+    ///
+    /// # Errors
+    /// What is wrong with a certificate, key or trust file, one text each.
+    pub fn build(
+        config: Arc<Config>,
+        key: TokenKey,
+        generation: u64,
+        home: &Path,
+    ) -> Result<Self, Vec<String>> {
+        let settings = config.settings();
+        let mut endpoints = Vec::new();
+        let targets: Vec<Target> = config
+            .models()
+            .iter()
+            .map(|model| Target::new(Arc::clone(model), settings, &mut endpoints))
+            .collect();
+        let mut mistakes = Vec::new();
+        let mut client_tls = None;
+        if endpoints.iter().any(|endpoint: &Endpoint| endpoint.scheme == Scheme::Https) {
+            match tls::client_config(settings.ca_file.as_deref().map(|file| home.join(file)).as_deref()) {
+                Ok(trust) => client_tls = Some(trust),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        let mut server_tls = None;
+        if let Some(files) = &settings.tls {
+            match tls::server_config(&home.join(&files.cert_file), &home.join(&files.key_file)) {
+                Ok(identity) => server_tls = Some(identity),
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(mistakes);
+        }
+        let tokens = TokenIndex::build(key, &config);
+        Ok(Self { generation, config, tokens, targets, endpoints, client_tls, server_tls })
+    }
+
+    /// The token behind a principal of this snapshot.
+    pub fn token(&self, principal: Principal) -> &Token {
+        &self.config.projects()[principal.project as usize].tokens[principal.token as usize]
+    }
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("generation", &self.generation)
+            .field("projects", &self.config.projects().len())
+            .field("targets", &self.targets.len())
+            .finish_non_exhaustive()
+    }
+}

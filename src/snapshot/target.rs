@@ -1,0 +1,217 @@
+//! A model and its provider as something to call: heads are made once, a request only appends to them.
+
+use std::sync::Arc;
+
+use crate::budget::price::{Price, Tier};
+use crate::config::{Model, Secret, Settings};
+use crate::dialect::Dialect;
+use crate::http1::writer;
+use crate::provider::path::{self, Call};
+use crate::provider::{AuthScheme, Scheme as ProviderScheme};
+use crate::simulate::{SimulatedSettings, Simulator};
+use crate::upstream::{Endpoint, HttpProxy, Scheme};
+
+/// One callable model.
+pub struct Target {
+    /// The configured model.
+    pub model: Arc<Model>,
+    /// What it costs.
+    pub price: Price,
+    /// What the gateway says about it in each answer, in wire form.
+    pub answer_fields: Vec<u8>,
+    /// Index of the endpoint in the snapshot.
+    pub endpoint: usize,
+    /// Who answers in place of a provider, for the simulated one.
+    pub simulator: Option<Simulator>,
+    /// Request line and the gateway's own fields per call, in the order of [`Call::ALL`].
+    heads: [Vec<u8>; Call::ALL.len()],
+    /// The gateway's own fields: host, key, fixed fields of the provider.
+    own_fields: Vec<u8>,
+    /// `http://host` where requests carry the absolute form, else empty.
+    origin: String,
+    /// Fixed fields of the provider that a client may also send.
+    extra_fields: Vec<(String, String)>,
+}
+
+impl Target {
+    /// Makes the heads and finds or adds the endpoint in `endpoints`.
+    pub(super) fn new(model: Arc<Model>, settings: &Settings, endpoints: &mut Vec<Endpoint>) -> Self {
+        let endpoint = endpoint_of(&model, settings);
+        let origin =
+            if endpoint.absolute_form() { format!("http://{}", endpoint.authority()) } else { String::new() };
+        let own_fields = own_fields(&model, &endpoint);
+        let heads = Call::ALL.map(|call| {
+            let Some(base) = &model.endpoint else {
+                return request_head("POST", &simulated_path(&model, call), &own_fields);
+            };
+            let path = path::path_of(&model.provider, base, &model.upstream_model, call);
+            let method = if call == Call::Models { "GET" } else { "POST" };
+            request_head(method, &format!("{origin}{path}"), &own_fields)
+        });
+        let index = endpoints.iter().position(|known| *known == endpoint).unwrap_or_else(|| {
+            endpoints.push(endpoint);
+            endpoints.len() - 1
+        });
+        let extra_fields = model.provider.auth.extra_fields.clone();
+        Self {
+            simulator: simulator_of(&model),
+            price: price_of(&model),
+            answer_fields: answer_fields(&model),
+            endpoint: index,
+            heads,
+            own_fields,
+            origin,
+            extra_fields,
+            model,
+        }
+    }
+
+    /// Whether this target can answer requests of `dialect` without translation.
+    #[inline]
+    pub fn speaks(&self, dialect: Dialect) -> bool {
+        self.model.dialects.contains(dialect)
+    }
+
+    /// Whether it may be chosen at all.
+    #[inline]
+    pub fn is_usable(&self) -> bool {
+        self.model.enabled && !self.model.key_error
+    }
+
+    /// The head of a call up to and without the client's fields.
+    #[inline]
+    pub fn head(&self, call: Call) -> &[u8] {
+        &self.heads[Call::ALL.iter().position(|known| *known == call).unwrap_or_default()]
+    }
+
+    /// Appends the head of a passed-through request: `target` is the client's path and query.
+    pub fn append_passthrough_head(&self, out: &mut Vec<u8>, method: &str, target: &str) {
+        let mut path = self.origin.clone();
+        match &self.model.endpoint {
+            Some(base) => {
+                path::passthrough(&self.model.provider, base, &self.model.upstream_model, target, &mut path)
+            }
+            None => path.push_str(target),
+        }
+        // The client's target was checked when its head was parsed.
+        let clean = writer::request_line(out, method, &path);
+        debug_assert!(clean, "a parsed target is clean");
+        out.extend_from_slice(&self.own_fields);
+    }
+
+    /// Appends the provider's fixed fields that the client did not send itself (`anthropic-version`), and merges
+    /// lists (`anthropic-beta`).
+    pub fn append_extra_fields(&self, out: &mut Vec<u8>, sent_by_client: impl Fn(&str) -> bool) {
+        for (name, value) in &self.extra_fields {
+            if name == "anthropic-beta" || !sent_by_client(name) {
+                writer::own_field(out, name, value.as_bytes());
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The heads hold the provider's key.
+        f.debug_struct("Target")
+            .field("model", &self.model.id)
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
+    }
+}
+
+fn request_head(method: &str, target: &str, own_fields: &[u8]) -> Vec<u8> {
+    let mut head = Vec::with_capacity(64 + target.len() + own_fields.len());
+    let clean = writer::request_line(&mut head, method, target);
+    debug_assert!(clean, "paths of the catalogue are clean");
+    head.extend_from_slice(own_fields);
+    head
+}
+
+/// Host and key. A key that cannot stand in a field was refused when the configuration was read.
+fn own_fields(model: &Model, endpoint: &Endpoint) -> Vec<u8> {
+    let mut fields = Vec::new();
+    writer::own_field(&mut fields, "host", endpoint.authority().as_bytes());
+    if let (AuthScheme::Field { name, prefix }, Some(key)) = (&model.provider.auth.scheme, &model.api_key) {
+        writer::own_field(&mut fields, name, format!("{prefix}{}", key.expose()).as_bytes());
+    }
+    if endpoint.absolute_form()
+        && let Some(credentials) = endpoint.proxy.as_ref().and_then(|proxy| proxy.authorization.as_deref())
+    {
+        writer::own_field(&mut fields, "proxy-authorization", credentials.as_bytes());
+    }
+    fields
+}
+
+fn endpoint_of(model: &Model, settings: &Settings) -> Endpoint {
+    let Some(base) = &model.endpoint else {
+        return Endpoint {
+            scheme: Scheme::Simulated,
+            host: format!("{} {}", model.id, model.simulated),
+            port: 0,
+            proxy: None,
+        };
+    };
+    let proxy = settings.upstream.proxies.for_endpoint(base).map(|proxy| HttpProxy {
+        host: proxy.host.clone(),
+        port: proxy.port,
+        authorization: proxy.authorization.as_ref().map(Secret::expose).map(str::to_owned),
+    });
+    let scheme = match base.scheme {
+        ProviderScheme::Http => Scheme::Http,
+        ProviderScheme::Https => Scheme::Https,
+    };
+    Endpoint { scheme, host: base.host.clone(), port: base.port, proxy }
+}
+
+/// The simulated provider listens on the paths that clients know.
+fn simulated_path(model: &Model, call: Call) -> String {
+    match call {
+        Call::Chat => "/v1/chat/completions".to_owned(),
+        Call::Responses => "/v1/responses".to_owned(),
+        Call::Messages => "/v1/messages".to_owned(),
+        Call::CountTokens => "/v1/messages/count_tokens".to_owned(),
+        Call::GeminiGenerate => {
+            format!("/v1beta/models/{}:generateContent", path::escape(&model.upstream_model))
+        }
+        Call::GeminiStream => {
+            format!("/v1beta/models/{}:streamGenerateContent?alt=sse", path::escape(&model.upstream_model))
+        }
+        Call::Embeddings => "/v1/embeddings".to_owned(),
+        Call::Models => "/v1/models".to_owned(),
+    }
+}
+
+/// The catalogue's and operator's prices in the form that is calculated with.
+fn price_of(model: &Model) -> Price {
+    let base = model.prices.base();
+    let tiers = model.prices.tiers().iter().map(|tier| Tier {
+        above: tier.above,
+        input: tier.prices.input,
+        output: tier.prices.output,
+        cached: Some(tier.prices.cached),
+    });
+    Price {
+        input: base.input,
+        output: base.output,
+        cached: base.cached,
+        cache_write: base.cache_write,
+        tiers: tiers.collect(),
+    }
+}
+
+fn answer_fields(model: &Model) -> Vec<u8> {
+    let mut fields = Vec::new();
+    writer::own_field(&mut fields, "x-routerly-model", model.id.as_bytes());
+    writer::own_field(&mut fields, "x-routerly-provider", model.provider.id.as_bytes());
+    fields
+}
+
+/// The simulator of a model whose provider is built in. Its settings were checked with the configuration.
+fn simulator_of(model: &Model) -> Option<Simulator> {
+    if !model.provider.is_simulated() {
+        return None;
+    }
+    let settings = serde_json::from_value::<SimulatedSettings>(model.simulated.clone()).unwrap_or_default();
+    Some(Simulator::new(settings))
+}
