@@ -22,6 +22,8 @@ pub mod snapshot;
 pub mod sse;
 pub mod upstream;
 
+// Control plane: one thread of its own, may block
+pub mod store;
 
 // Seen from both sides
 pub mod mailbox;

@@ -1,0 +1,15 @@
+//! JSON files with atomic replace, usage journal, recovery.
+//!
+//! The control thread's own room: everything here may block, but for the journal's writing end, which is a core's.
+//! The files of a home and their lock, the keys made from its secret, the takeover of older homes, the notice of
+//! edits by hand, and the usage records.
+
+pub mod demo;
+pub mod files;
+pub mod home;
+pub mod journal;
+pub mod lock;
+pub mod secret;
+pub mod takeover;
+pub mod usage;
+pub mod watch;

@@ -1,0 +1,177 @@
+//! Which records of a journal have reached the usage files already.
+//!
+//! After a crash between "appended" and "given back", a record is in both. Owns the search for those: backwards
+//! through `usage.json` and the segments, no further than they can be.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use super::line::LineHead;
+use super::segment::{segment_paths, usage_path};
+use crate::limits::{MIB, USAGE_LINE_BYTES_MAX};
+
+/// Bytes read at once, going backwards.
+const BLOCK_BYTES: u64 = MIB as u64;
+/// How much older than the journal's oldest record the search goes: records of different cores are appended in turns,
+/// and one that waited in memory is appended late.
+const SLACK_MS: u64 = 60_000;
+
+/// Takes out of `batch` (one record a line) every record that the usage files hold already, and repetitions within the
+/// batch. Returns how many.
+///
+/// The files are searched backwards over at least `tail_bytes_min` bytes, which is what all journals hold together, and
+/// further as long as records are not older than the batch: after a power cut a journal's counters may be as old as the
+/// kernel's last write-back.
+pub(super) fn remove_known(batch: &mut Vec<u8>, data_dir: &Path, tail_bytes_min: u64) -> io::Result<u64> {
+    let mut wanted: HashSet<Vec<u8>> = HashSet::new();
+    let mut oldest_ms = u64::MAX;
+    for line in batch.split(|byte| *byte == b'\n') {
+        let head = LineHead::parse(line);
+        wanted.extend(head.id.map(|id| id.as_bytes().to_vec()));
+        oldest_ms = oldest_ms.min(head.unix_ms.unwrap_or(u64::MAX));
+    }
+    if wanted.is_empty() {
+        return Ok(0);
+    }
+    let mut search = Search { missing: wanted, scanned_bytes: 0, tail_bytes_min, oldest_ms };
+    let mut paths: Vec<PathBuf> = segment_paths(data_dir)?;
+    paths.push(usage_path(data_dir));
+    for path in paths.iter().rev() {
+        if search.file(&File::open(path)?)? {
+            break;
+        }
+    }
+    Ok(keep_missing(batch, search.missing))
+}
+
+/// Keeps the lines whose id is in `missing`, once each, and those without an id.
+fn keep_missing(batch: &mut Vec<u8>, mut missing: HashSet<Vec<u8>>) -> u64 {
+    let mut kept = Vec::with_capacity(batch.len());
+    let mut removed = 0;
+    for line in batch.split_inclusive(|byte| *byte == b'\n') {
+        let keep = LineHead::parse(line.trim_ascii_end()).id.is_none_or(|id| missing.remove(id.as_bytes()));
+        if keep {
+            kept.extend_from_slice(line);
+        } else {
+            removed += 1;
+        }
+    }
+    *batch = kept;
+    removed
+}
+
+struct Search {
+    /// Ids that were not found yet.
+    missing: HashSet<Vec<u8>>,
+    scanned_bytes: u64,
+    tail_bytes_min: u64,
+    oldest_ms: u64,
+}
+
+impl Search {
+    /// Searches one file from its end; true when there is no need to look at older ones.
+    fn file(&mut self, file: &File) -> io::Result<bool> {
+        let mut end = file.metadata()?.len();
+        // The start of a line whose rest was in the block read before.
+        let mut line_end: Vec<u8> = vec![];
+        while end > 0 {
+            let start = end.saturating_sub(BLOCK_BYTES);
+            let mut block = vec![0; (end - start) as usize];
+            file.read_exact_at(&mut block, start)?;
+            block.extend_from_slice(&line_end);
+            let first_line = match memchr::memchr(b'\n', &block) {
+                _ if start == 0 => 0,
+                Some(at) => at + 1,
+                None => block.len(),
+            };
+            let newest_ms = self.lines(&block[first_line..]);
+            block.truncate(first_line);
+            if block.len() > BLOCK_BYTES as usize + USAGE_LINE_BYTES_MAX {
+                // No record of ours is that long.
+                block.clear();
+            }
+            line_end = block;
+            self.scanned_bytes += end - start;
+            end = start;
+            let too_old = newest_ms.is_some_and(|newest| newest.saturating_add(SLACK_MS) < self.oldest_ms);
+            if self.missing.is_empty() || (self.scanned_bytes >= self.tail_bytes_min && too_old) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Notes the ids of whole lines; returns the time of the newest of them.
+    fn lines(&mut self, block: &[u8]) -> Option<u64> {
+        let mut newest = None;
+        for line in block.split(|byte| *byte == b'\n') {
+            let head = LineHead::parse(line);
+            if let Some(id) = head.id {
+                self.missing.remove(id.as_bytes());
+            }
+            newest = newest.max(head.unix_ms);
+        }
+        newest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Write as _;
+    use std::fs;
+
+    use super::*;
+    use crate::store::usage::segment::segments_dir;
+    use crate::telemetry::text::TimestampFormatter;
+
+    fn lines(numbers: impl Iterator<Item = u64>, pad: usize) -> String {
+        let (mut text, mut formatter) = (String::new(), TimestampFormatter::default());
+        for number in numbers {
+            let timestamp = formatter.format(1_767_225_600_000 + number * 1000);
+            let pad = "p".repeat(pad);
+            writeln!(text, r#"{{"id":"{number}","timestamp":"{}","pad":"{pad}"}}"#, timestamp.as_str())
+                .unwrap();
+        }
+        text
+    }
+
+    #[test]
+    fn only_records_that_no_file_holds_stay() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(segments_dir(home.path())).unwrap();
+        fs::write(segments_dir(home.path()).join("usage-2026-01-01.json"), lines(0..10, 10)).unwrap();
+        // Lines that straddle the blocks read.
+        fs::write(usage_path(home.path()), lines(10..200, 30_000)).unwrap();
+        for (tail_bytes_min, first, last, kept) in
+            [(0, 195, 205, 5), (0, 100, 210, 10), (0, 5, 12, 0), (0, 200, 203, 3)]
+        {
+            let mut batch = lines(first..last, 0).into_bytes();
+            let removed = remove_known(&mut batch, home.path(), tail_bytes_min).unwrap();
+            assert_eq!((removed, batch), (last - first - kept, lines(last - kept..last, 0).into_bytes()));
+        }
+    }
+
+    #[test]
+    fn the_search_ends_where_records_get_too_old() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(segments_dir(home.path())).unwrap();
+        // Reading the old segment would fail: it is a folder.
+        fs::create_dir(segments_dir(home.path()).join("usage-2025-01-01.json")).unwrap();
+        fs::write(usage_path(home.path()), lines(0..100, 30_000)).unwrap();
+        let mut batch = lines(100..101, 0).into_bytes();
+        assert_eq!(remove_known(&mut batch, home.path(), 0).unwrap(), 0);
+        assert!(remove_known(&mut batch, home.path(), u64::MAX).is_err(), "a longer tail goes on");
+    }
+
+    #[test]
+    fn a_record_that_two_journals_hold_is_kept_once() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(usage_path(home.path()), "").unwrap();
+        let mut batch = [lines(1..3, 0), lines(2..4, 0), "{\"no\":\"id\"}\n".repeat(2)].concat().into_bytes();
+        assert_eq!(remove_known(&mut batch, home.path(), 0).unwrap(), 1);
+        assert_eq!(batch, [lines(1..4, 0), "{\"no\":\"id\"}\n".repeat(2)].concat().into_bytes());
+    }
+}

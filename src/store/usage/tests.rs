@@ -1,0 +1,442 @@
+//! The store and the merger under crashes at every step, a full disk and failing syncs.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+use std::time::Instant;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::limits::JOURNAL_BYTES_MIN;
+use crate::store::journal::{JournalWriter, journal_path, journal_paths};
+
+/// 2026-01-01T12:00:00Z.
+const NOON_MS: u64 = 1_767_268_800_000;
+
+fn settings() -> UsageSettings {
+    UsageSettings {
+        journal_bytes: JOURNAL_BYTES_MIN,
+        sync_interval: Duration::ZERO,
+        ..UsageSettings::default()
+    }
+}
+
+fn open(data_dir: &Path, cores: usize) -> (Merger, Vec<JournalWriter>, OpenReport) {
+    Merger::open(data_dir, cores, settings(), crate::clock::now(), NOON_MS).unwrap()
+}
+
+fn tick(merger: &mut Merger) -> MergeStats {
+    merger.tick(crate::clock::now(), NOON_MS)
+}
+
+fn line(number: u64) -> String {
+    let timestamp = TimestampFormatter::default().format(NOON_MS + number);
+    let pad = "p".repeat(number as usize * 13 % 400);
+    format!("{{\"id\":\"r{number}\",\"timestamp\":\"{}\",\"pad\":\"{pad}\"}}", timestamp.as_str())
+}
+
+/// Ids of all records in the usage files, in file order.
+fn stored(data_dir: &Path) -> Vec<u64> {
+    let mut paths = segment_paths(data_dir).unwrap();
+    paths.push(usage_path(data_dir));
+    let mut ids = vec![];
+    for path in paths {
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.is_empty() || text.ends_with('\n'));
+        for line in text.lines() {
+            let value: serde_json::Value = serde_json::from_str(line).unwrap();
+            ids.push(value["id"].as_str().unwrap()[1..].parse().unwrap());
+        }
+    }
+    ids
+}
+
+/// Recovers a copy of the data folder as the next process would, and checks it holds exactly `expected`.
+fn assert_recovers(data_dir: &Path, expected: &BTreeSet<u64>, step: &str) {
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(data_dir, copy.path());
+    let (merger, writers, report) = open(copy.path(), 2);
+    assert_eq!(report.recovery_error, None, "{step}");
+    let ids = stored(copy.path());
+    assert_eq!(ids.iter().copied().collect::<BTreeSet<_>>(), *expected, "{step}: lost");
+    assert_eq!(ids.len(), expected.len(), "{step}: doubled in {ids:?}");
+    assert_eq!(merger.waiting_bytes(), 0, "{step}");
+    drop((merger, writers));
+    // And the process after that finds nothing to do.
+    let (_, _, report) = open(copy.path(), 2);
+    assert_eq!((report.recovered, report.duplicates, report.corrupt), (0, 0, 0), "{step}");
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &to.join(entry.file_name()));
+        } else {
+            fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let data_dir = home.path();
+    let (merger, mut writers, _) = open(data_dir, 2);
+    drop(merger);
+    let mut expected = BTreeSet::new();
+    let mut number = 0;
+    for round in 0..6_u64 {
+        // The steps of a round by hand, with a copy taken after each. The journals stay mapped by `writers`.
+        for (core, writer) in writers.iter_mut().enumerate() {
+            for _ in 0..round + core as u64 {
+                writer.append(line(number).as_bytes()).unwrap();
+                expected.insert(number);
+                number += 1;
+            }
+            assert_recovers(data_dir, &expected, "after the append to a journal");
+        }
+        let copy = tempfile::tempdir().unwrap();
+        copy_dir(data_dir, copy.path());
+        // The merge happens in the copy, whose journals still hold what is merged: the state before "give back".
+        let (merger, ..) = open(copy.path(), 2);
+        drop(merger);
+        fs::copy(usage_path(copy.path()), usage_path(data_dir)).unwrap();
+        assert_recovers(data_dir, &expected, "after the append to the usage file");
+        if round % 2 == 0 {
+            let segment = free_segment_path(data_dir, "2026-01-01").unwrap();
+            fs::rename(usage_path(data_dir), segment).unwrap();
+            assert_recovers(data_dir, &expected, "after the rename of a rotation");
+        }
+    }
+}
+
+#[test]
+fn a_batch_torn_at_any_byte_is_cut_and_taken_from_the_journal_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 2);
+    for number in 0..3 {
+        writers[0].append(line(number).as_bytes()).unwrap();
+    }
+    assert_eq!(tick(&mut merger).records, 3);
+    let before = fs::metadata(usage_path(home.path())).unwrap().len();
+    for number in 3..7 {
+        writers[number as usize % 2].append(line(number).as_bytes()).unwrap();
+    }
+    // The journals as they are before the batch is given back, beside a usage file that has it.
+    let journals: Vec<_> = journal_paths(home.path())
+        .unwrap()
+        .iter()
+        .map(|path| (path.clone(), fs::read(path).unwrap()))
+        .collect();
+    assert_eq!(tick(&mut merger).records, 4);
+    drop((merger, writers));
+    for (path, bytes) in &journals {
+        fs::write(path, bytes).unwrap();
+    }
+    let whole = fs::read(usage_path(home.path())).unwrap();
+    for cut in (before as usize..whole.len()).chain([whole.len()]) {
+        fs::write(usage_path(home.path()), &whole[..cut]).unwrap();
+        assert_recovers(home.path(), &(0..7).collect(), &format!("cut at {cut}"));
+        let mut zeros = whole[..cut].to_vec();
+        zeros.resize(cut + 5_000, 0);
+        fs::write(usage_path(home.path()), zeros).unwrap();
+        assert_recovers(home.path(), &(0..7).collect(), &format!("zeros from {cut}"));
+    }
+}
+
+#[test]
+fn a_full_disk_degrades_the_store_and_loses_nothing() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    writers[0].append(line(0).as_bytes()).unwrap();
+    assert_eq!(tick(&mut merger).records, 1);
+    for space in [0, 1, 50, 500] {
+        merger.faults().space = Some(space);
+        let first = stored(home.path()).len() as u64;
+        for number in first..first + 10 {
+            writers[0].append(line(number).as_bytes()).unwrap();
+        }
+        for _ in 0..3 {
+            merger.faults().space = Some(space);
+            assert!(tick(&mut merger).degraded);
+            assert!(matches!(merger.health(), StoreHealth::Degraded { .. }));
+            assert_eq!(stored(home.path()).len() as u64, first, "a part that was written is cut off again");
+        }
+        merger.faults().space = None;
+        assert_eq!(tick(&mut merger).records, 10);
+        assert_eq!(merger.health(), StoreHealth::Healthy);
+        assert_eq!(stored(home.path()), (0..first + 10).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_part_that_cannot_be_cut_off_at_once_is_cut_off_before_the_next_append() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    for number in 0..10 {
+        writers[0].append(line(number).as_bytes()).unwrap();
+    }
+    (merger.faults().space, merger.faults().truncate) = (Some(333), true);
+    assert!(tick(&mut merger).degraded);
+    assert_eq!(fs::metadata(usage_path(home.path())).unwrap().len(), 333);
+    assert_recovers(home.path(), &(0..10).collect(), "with the part in the file");
+    merger.faults().space = None;
+    assert!(tick(&mut merger).degraded, "nothing is appended behind a torn line");
+    merger.faults().truncate = false;
+    assert_eq!(tick(&mut merger).records, 10);
+    assert_eq!(stored(home.path()), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn records_whose_sync_failed_are_stored_once_more_and_once_only() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 2);
+    let mut now = crate::clock::now();
+    for number in 0..6 {
+        writers[number as usize % 2].append(line(number).as_bytes()).unwrap();
+        merger.faults().sync = number % 3 == 1;
+        let stats = merger.tick(now, NOON_MS);
+        assert_eq!(stats.degraded, number % 3 != 0, "{number}: {stats:?}");
+        assert_recovers(home.path(), &(0..=number).collect(), "after a failed sync");
+        if number % 3 == 2 {
+            now += Duration::from_secs(2);
+            assert!(merger.tick(now, NOON_MS).synced);
+            assert_eq!(merger.health(), StoreHealth::Healthy);
+        }
+    }
+    let mut ids = stored(home.path());
+    ids.sort_unstable();
+    assert_eq!(ids, (0..6).collect::<Vec<_>>());
+}
+
+#[test]
+fn nothing_is_given_back_before_it_is_synced() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = UsageSettings { sync_interval: Duration::from_millis(100), ..settings() };
+    let start = crate::clock::now();
+    let (mut merger, mut writers, _) = Merger::open(home.path(), 1, settings, start, NOON_MS).unwrap();
+    let at = |ms| start + Duration::from_millis(ms);
+    for (ms, synced) in [(10, false), (99, false), (100, true), (150, false), (200, true)] {
+        writers[0].append(line(ms).as_bytes()).unwrap();
+        let stats = merger.tick(at(ms), NOON_MS);
+        assert_eq!((stats.records, stats.synced), (1, synced), "at {ms} ms");
+        assert_eq!(merger.waiting_bytes() == 0, synced, "at {ms} ms");
+    }
+    assert_eq!(merger.finish(at(201), NOON_MS), MergeStats::default());
+}
+
+#[test]
+fn the_file_is_rotated_by_day_and_by_size() {
+    let home = tempfile::tempdir().unwrap();
+    let settings = UsageSettings { segment_bytes_max: 1_000, ..settings() };
+    let (mut merger, mut writers, _) =
+        Merger::open(home.path(), 1, settings, crate::clock::now(), NOON_MS).unwrap();
+    let mut rotations = vec![];
+    for number in 0..20 {
+        writers[0].append(line(number).as_bytes()).unwrap();
+        if tick(&mut merger).rotated {
+            rotations.push(number);
+        }
+    }
+    assert!(rotations.len() > 1, "{rotations:?}");
+    assert!(!merger.tick(crate::clock::now(), NOON_MS).rotated);
+    writers[0].append(line(20).as_bytes()).unwrap();
+    assert!(merger.tick(crate::clock::now(), NOON_MS + DAY_MS).rotated);
+    assert!(!merger.tick(crate::clock::now(), NOON_MS + 2 * DAY_MS).rotated, "an empty file is not rotated");
+    let names: Vec<_> = segment_paths(home.path()).unwrap();
+    assert_eq!(names.len(), rotations.len() + 1);
+    assert!(names[0].ends_with("usage-2026-01-01.json") && names[1].ends_with("usage-2026-01-01-2.json"));
+    assert_eq!(stored(home.path()), (0..=20).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_somebody_deleted_is_made_again() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    fs::remove_file(usage_path(home.path())).unwrap();
+    writers[0].append(line(1).as_bytes()).unwrap();
+    assert_eq!(tick(&mut merger).records, 1);
+    assert_eq!(stored(home.path()), [1]);
+}
+
+#[test]
+fn journals_of_cores_that_are_gone_are_emptied_and_deleted() {
+    let home = tempfile::tempdir().unwrap();
+    let (merger, mut writers, _) = open(home.path(), 4);
+    for (core, writer) in writers.iter_mut().enumerate() {
+        writer.append(line(core as u64).as_bytes()).unwrap();
+    }
+    drop((merger, writers));
+    let (mut merger, mut writers, report) = open(home.path(), 1);
+    assert_eq!(report.recovered, 4);
+    assert_eq!(stored(home.path()), [0, 1, 2, 3]);
+    assert_eq!(journal_paths(home.path()).unwrap(), [journal_path(home.path(), 0)]);
+    writers[0].append(line(4).as_bytes()).unwrap();
+    tick(&mut merger);
+    assert_eq!(stored(home.path()), [0, 1, 2, 3, 4]);
+}
+
+#[test]
+fn a_journal_takes_a_new_size_once_it_is_empty() {
+    let home = tempfile::tempdir().unwrap();
+    let (merger, mut writers, _) = open(home.path(), 1);
+    writers[0].append(line(0).as_bytes()).unwrap();
+    drop((merger, writers));
+    let larger = UsageSettings { journal_bytes: 4 * JOURNAL_BYTES_MIN, ..settings() };
+    let (_, _, report) = Merger::open(home.path(), 1, larger, crate::clock::now(), NOON_MS).unwrap();
+    assert_eq!(report.recovered, 1);
+    let bytes = fs::metadata(journal_path(home.path(), 0)).unwrap().len();
+    assert_eq!(bytes as usize, 4096 + 4 * JOURNAL_BYTES_MIN);
+}
+
+#[test]
+fn a_journal_that_cannot_be_made_is_replaced_by_one_in_memory() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("journal"), "not a folder").unwrap();
+    // Reading the "folder" fails as well; only its absence is fine.
+    assert!(Merger::open(home.path(), 1, settings(), crate::clock::now(), NOON_MS).is_err());
+    fs::remove_file(home.path().join("journal")).unwrap();
+    fs::create_dir_all(journal_path(home.path(), 0)).unwrap();
+    let (mut merger, mut writers, report) = open(home.path(), 1);
+    assert_eq!((report.volatile_cores.len(), report.unreadable.len()), (1, 1));
+    writers[0].append(line(0).as_bytes()).unwrap();
+    assert_eq!(tick(&mut merger).records, 1);
+}
+
+#[test]
+fn an_upstream_array_is_converted_at_the_first_start_only() {
+    let home = tempfile::tempdir().unwrap();
+    let array = format!("[\n{},\n{}\n]", line(0), line(1));
+    fs::write(usage_path(home.path()), array).unwrap();
+    let (_, _, report) = open(home.path(), 1);
+    assert_eq!(report.repair.conversion.unwrap().records, 2);
+    assert_eq!(stored(home.path()), [0, 1]);
+    assert_eq!(open(home.path(), 1).2.repair, Repair::default());
+}
+
+#[test]
+fn the_end_of_the_file_is_mended() {
+    let cases: [(&str, &[u8], &[u8], u64); 6] = [
+        ("empty", b"", b"", 0),
+        ("whole", b"{}\n", b"{}\n", 0),
+        ("no line feed", b"{}\n{\"id\":\"a\"}", b"{}\n{\"id\":\"a\"}\n", 0),
+        ("torn", b"{}\n{\"id\":\"a", b"{}\n", 8),
+        ("torn at once", b"{\"id", b"", 4),
+        ("zeros", b"{}\n\0\0\0", b"{}\n", 3),
+    ];
+    for (name, before, after, torn) in cases {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(usage_path(home.path()), before).unwrap();
+        let (_, repair) = UsageStore::open(home.path(), settings()).unwrap();
+        assert_eq!(repair.torn_bytes, torn, "{name}");
+        assert_eq!(fs::read(usage_path(home.path())).unwrap(), after, "{name}");
+    }
+    let home = tempfile::tempdir().unwrap();
+    let foreign = vec![b'x'; USAGE_LINE_BYTES_MAX + 1];
+    fs::write(usage_path(home.path()), &foreign).unwrap();
+    assert!(UsageStore::open(home.path(), settings()).is_err());
+    assert_eq!(fs::read(usage_path(home.path())).unwrap(), foreign, "what is no usage file is left alone");
+}
+
+/// Names the data folder of the child process of the next test.
+const CHILD_DATA: &str = "ROUTERLY_TEST_CHILD_DATA";
+
+#[test]
+fn child_that_is_killed_while_it_merges() {
+    let Some(data_dir) = std::env::var_os(CHILD_DATA) else { return };
+    let kill_after: u64 = std::env::var(format!("{CHILD_DATA}_KILL")).unwrap().parse().unwrap();
+    let (mut merger, mut writers, _) = open(Path::new(&data_dir), 2);
+    for number in 0..kill_after {
+        writers[number as usize % 2].append(line(number).as_bytes()).unwrap();
+        if number % 7 == 0 {
+            tick(&mut merger);
+        }
+    }
+    signal_hook::low_level::raise(signal_hook::consts::SIGKILL).unwrap();
+}
+
+#[test]
+fn a_killed_process_leaves_every_record_to_the_next_one() {
+    for records in [1, 8, 9, 100] {
+        let home = tempfile::tempdir().unwrap();
+        let status = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "store::usage::tests::child_that_is_killed_while_it_merges"])
+            .env(CHILD_DATA, home.path())
+            .env(format!("{CHILD_DATA}_KILL"), records.to_string())
+            .output()
+            .unwrap()
+            .status;
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9));
+        assert_recovers(home.path(), &(0..records).collect(), "killed");
+    }
+}
+
+/// What a simulated run does next.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Append {
+        core: usize,
+        records: u64,
+    },
+    Tick {
+        space: Option<u64>,
+        sync_fails: bool,
+        truncate_fails: bool,
+    },
+    NextDay,
+    Crash {
+        cores: usize,
+    },
+    /// A copy of the folder is recovered elsewhere; the run goes on.
+    Look,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let fault = prop_oneof![3 => Just(None), 1 => (0..2_000_u64).prop_map(Some)];
+    let rarely = || prop::bool::weighted(0.15);
+    prop_oneof![
+        4 => (0..2_usize, 0..20_u64).prop_map(|(core, records)| Step::Append { core, records }),
+        4 => (fault, rarely(), rarely())
+            .prop_map(|(space, sync_fails, truncate_fails)| Step::Tick { space, sync_fails, truncate_fails }),
+        1 => Just(Step::NextDay),
+        1 => (1..4_usize).prop_map(|cores| Step::Crash { cores }),
+        1 => Just(Step::Look),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #[test]
+    fn no_history_of_faults_and_crashes_loses_or_doubles_a_record(steps in prop::collection::vec(step(), 1..30)) {
+        let home = tempfile::tempdir().unwrap();
+        let (mut merger, mut writers, _) = open(home.path(), 2);
+        let (mut number, mut unix_ms, mut now) = (0, NOON_MS, crate::clock::now());
+        for step in steps {
+            match step {
+                Step::Append { core, records } => {
+                    let cores = writers.len();
+                    for _ in 0..records {
+                        prop_assert!(writers[core % cores].append(line(number).as_bytes()).is_ok());
+                        number += 1;
+                    }
+                }
+                Step::Tick { space, sync_fails, truncate_fails } => {
+                    *merger.faults() = segment::Faults { space, sync: sync_fails, truncate: truncate_fails };
+                    now += Duration::from_millis(400);
+                    merger.tick(now, unix_ms);
+                }
+                Step::NextDay => unix_ms += DAY_MS,
+                Step::Crash { cores } => {
+                    drop((merger, writers));
+                    (merger, writers, _) = open(home.path(), cores);
+                }
+                Step::Look => assert_recovers(home.path(), &(0..number).collect(), "look"),
+            }
+            prop_assert!(writers.iter().all(|writer| writer.spill_bytes() == 0), "the ring is large enough");
+        }
+        assert_recovers(home.path(), &(0..number).collect(), "at the end");
+        let _: Instant = now;
+    }
+}
