@@ -1,0 +1,283 @@
+//! Method and path to handler: the one table of URLs, and the door in front of it.
+//!
+//! Admission happens while the head still lies in the read buffer and without waiting for anything: route, token,
+//! project, what of the head is needed later. After it the head's bytes are free.
+
+mod operations;
+mod table;
+
+use crate::auth::{AuthError, LastToken, Principal, credential};
+use crate::budget::money::Picodollars;
+use crate::clock;
+use crate::config::settings::TraceStream;
+use crate::dialect::Dialect;
+use crate::dialect::Usage;
+use crate::gateway::{self, After, Client, Exchange, Request, StreamTrace};
+use crate::http1::{Framing, KnownField, RequestHead};
+use crate::respond::GatewayError;
+use crate::shard::Shard;
+use crate::shard::View;
+use crate::snapshot::Snapshot;
+use crate::telemetry::access::AccessLine;
+use crate::telemetry::ids::TraceId;
+use crate::telemetry::labels::{EndedBy, Endpoint};
+use crate::telemetry::log;
+
+use table::{Resolved, Route};
+
+/// What was admitted: a handler with all it needs.
+#[derive(Debug)]
+pub struct Admitted {
+    /// How to answer.
+    pub client: Client,
+    /// How the body is delimited.
+    pub framing: Framing,
+    what: What,
+}
+
+#[derive(Debug)]
+enum What {
+    /// For a project: text, models, or a provider's other endpoint.
+    Project(Box<Request>, Route),
+    /// For whoever runs the gateway.
+    Operation(operations::Operation),
+    /// To be refused.
+    Refused(GatewayError),
+}
+
+/// Judges the head of a request. `last` remembers the connection's token.
+pub fn admit(view: &View, head: &RequestHead<'_, '_>, last: &mut LastToken, trace: TraceId) -> Admitted {
+    let snapshot = &view.snapshot;
+    let settings = snapshot.config.settings();
+    let resolved = table::resolve(head.method, head.path, settings.alias_routes);
+    let client = Client::of(head, trace, resolved.dialect);
+    let what = match operations::Operation::of(&resolved.route, head, settings) {
+        Some(operation) => What::Operation(operation),
+        None if resolved.route == Route::Reserved => {
+            What::Refused(GatewayError::NotFound(format!("nothing is served at `{}`", clip(head.path))))
+        }
+        None if resolved.route == Route::Ambiguous => What::Refused(GatewayError::InvalidRequest(
+            "the path has empty or dot segments; expected a path without them".to_owned(),
+        )),
+        None => match admit_to_project(snapshot, head, last, client, &resolved) {
+            Ok(request) => What::Project(Box::new(request), resolved.route),
+            Err(error) => What::Refused(error),
+        },
+    };
+    Admitted { client, framing: head.framing, what }
+}
+
+fn clip(path: &str) -> &str {
+    crate::telemetry::text::clip(path, 256)
+}
+
+fn admit_to_project(
+    snapshot: &Snapshot,
+    head: &RequestHead<'_, '_>,
+    last: &mut LastToken,
+    client: Client,
+    resolved: &Resolved<'_>,
+) -> Result<Request, GatewayError> {
+    let mut seen = Seen::default();
+    seen.look(head)?;
+    let token = credential(seen.authorization, seen.x_api_key).map_err(GatewayError::Unauthorized)?;
+    let principal =
+        snapshot.tokens.lookup_again(token, last, clock::unix_ms()).map_err(GatewayError::Unauthorized)?;
+    let project_index = in_project(snapshot, principal, resolved.slug.as_deref())?;
+    let project = &snapshot.config.projects()[project_index as usize];
+    let settings = snapshot.config.settings();
+    let endpoint = endpoint_of(resolved);
+    let passes = matches!(resolved.route, Route::Passthrough);
+    let mut fields = Vec::with_capacity(head.head_bytes);
+    let is_json = seen.content_type.is_none_or(is_json);
+    // An answer that is to be read for its usage must not come compressed.
+    let reads_answer = !passes || endpoint == Endpoint::Embeddings || seen.content_type.is_some() && is_json;
+    gateway::append_forwarded(&mut fields, head, reads_answer);
+    let trace_stream = project.trace_stream.unwrap_or(settings.trace_stream);
+    let wants_trace = match seen.trace {
+        Some(value) => !value.eq_ignore_ascii_case(b"none"),
+        None => trace_stream != TraceStream::None,
+    };
+    Ok(Request {
+        client,
+        started: clock::now(),
+        endpoint,
+        principal,
+        project: project_index,
+        framing: head.framing,
+        expect_continue: head.expect_continue,
+        is_json,
+        is_encoded: seen.is_encoded,
+        stream_trace: if wants_trace { StreamTrace::Summary } else { StreamTrace::None },
+        server_timing: project.server_timing.unwrap_or(settings.server_timing),
+        conversation: seen.conversation.map(|id| crate::telemetry::text::clip(id, 256).to_owned()),
+        method: if passes { head.method.as_str().to_owned() } else { String::new() },
+        target: if passes { target_of(&resolved.path, head.query) } else { String::new() },
+        fields,
+        has_anthropic_version: seen.has_anthropic_version,
+        boundary: seen
+            .content_type
+            .filter(|_| !is_json)
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .and_then(gateway::form_boundary),
+    })
+}
+
+/// Fields that admission reads, gathered in one pass.
+#[derive(Default)]
+struct Seen<'b> {
+    authorization: Option<&'b [u8]>,
+    x_api_key: Option<&'b [u8]>,
+    content_type: Option<&'b [u8]>,
+    is_encoded: bool,
+    has_anthropic_version: bool,
+    trace: Option<&'b [u8]>,
+    conversation: Option<&'b str>,
+}
+
+impl<'b> Seen<'b> {
+    fn look(&mut self, head: &RequestHead<'_, 'b>) -> Result<(), GatewayError> {
+        for field in head.fields.iter() {
+            let value = field.value();
+            let twice = match field.known() {
+                KnownField::Authorization => self.authorization.replace(value).is_some(),
+                KnownField::XApiKey => self.x_api_key.replace(value).is_some(),
+                KnownField::ContentType => self.content_type.replace(value).is_some(),
+                KnownField::ContentEncoding => {
+                    self.is_encoded = !value.eq_ignore_ascii_case(b"identity");
+                    false
+                }
+                KnownField::AnthropicVersion => {
+                    self.has_anthropic_version = true;
+                    false
+                }
+                KnownField::XRouterlyTrace => {
+                    self.trace = Some(value);
+                    false
+                }
+                KnownField::XRouterlyConversationId => {
+                    self.conversation = field.value_str();
+                    false
+                }
+                _ => false,
+            };
+            if twice {
+                // Two credentials or two types: whoever is behind us might take the other one.
+                return Err(GatewayError::InvalidRequest(format!(
+                    "the field `{}` must not be repeated",
+                    field.name()
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_json(content_type: &[u8]) -> bool {
+    let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
+    essence.eq_ignore_ascii_case(b"application/json") || essence.to_ascii_lowercase().ends_with(b"+json")
+}
+
+/// The project that a path names, where the token may use it.
+fn in_project(snapshot: &Snapshot, principal: Principal, slug: Option<&str>) -> Result<u32, GatewayError> {
+    let Some(slug) = slug else { return Ok(principal.project) };
+    let Some(project) = snapshot.config.project_index(slug) else {
+        return Err(GatewayError::NotFound(format!("no project `{}`", clip(slug))));
+    };
+    if project == principal.project as usize {
+        return Ok(principal.project);
+    }
+    // Usage is booked on the project in the path; the token keeps its own limits.
+    if snapshot.token(principal).project_ids.contains(&snapshot.config.projects()[project].id) {
+        return Ok(project as u32);
+    }
+    Err(GatewayError::Forbidden)
+}
+
+fn endpoint_of(resolved: &Resolved<'_>) -> Endpoint {
+    match &resolved.route {
+        Route::Generate(Dialect::AnthropicMessages) => Endpoint::Messages,
+        Route::Generate(Dialect::OpenAiResponses) => Endpoint::Responses,
+        Route::Generate(Dialect::OpenAiChat | Dialect::Gemini) => Endpoint::Chat,
+        Route::CountTokens => Endpoint::CountTokens,
+        Route::Models | Route::Model(_) => Endpoint::Models,
+        Route::Passthrough if resolved.path == "/v1/embeddings" => Endpoint::Embeddings,
+        Route::Passthrough => Endpoint::Passthrough,
+        _ => Endpoint::Unknown,
+    }
+}
+
+fn target_of(path: &str, query: Option<&str>) -> String {
+    match query {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    }
+}
+
+/// Runs the handler.
+pub async fn serve(exchange: &mut Exchange<'_>, admitted: Admitted) -> After {
+    let client = admitted.client;
+    match admitted.what {
+        What::Refused(error) => refuse(exchange, &client, &error).await,
+        What::Operation(operation) => operation.run(exchange, &client).await,
+        What::Project(request, route) => match route {
+            Route::Generate(_) | Route::CountTokens => gateway::generate(exchange, *request).await,
+            Route::Models => gateway::models(exchange, *request).await,
+            Route::Model(id) => gateway::one_model(exchange, *request, &id).await,
+            Route::ToolsList => {
+                gateway::plain(exchange, &client, 200, "application/json", b"{\"tools\":[]}").await
+            }
+            _ => gateway::pass_through(exchange, *request).await,
+        },
+    }
+}
+
+/// Counts and logs a request that no project is known for.
+pub fn log_refusal(shard: &Shard, client: &Client, error: &GatewayError) {
+    shard.metrics.count_request(Endpoint::Unknown, error.status(), error.outcome());
+    if log::is_enabled(log::Level::Info) {
+        let cause = error.cause();
+        let line = AccessLine {
+            trace_id: client.trace,
+            project_id: None,
+            token_id: None,
+            model_id: None,
+            provider: None,
+            endpoint: Endpoint::Unknown,
+            stream: false,
+            attempts: 0,
+            status: error.status(),
+            outcome: error.outcome(),
+            ended_by: EndedBy::Gateway,
+            error: Some(&cause),
+            usage: Usage::default(),
+            cost: Picodollars::default(),
+            first_byte_ms: None,
+            latency_ms: 0,
+            gateway_us: 0,
+            core: shard.index as u16,
+        };
+        log::access(clock::unix_ms(), &line);
+    }
+}
+
+/// Answers a request that no project is known for.
+pub async fn refuse(exchange: &mut Exchange<'_>, client: &Client, error: &GatewayError) -> After {
+    log_refusal(exchange.shard, client, error);
+    let keep_alive = exchange.keeps_alive(client);
+    let mut out = exchange.shard.take_head();
+    gateway::write_error(&mut out, client, error, keep_alive);
+    let sent = exchange.conn.write_all(&out).await;
+    exchange.shard.give_back_head(out);
+    match (sent, keep_alive) {
+        (Err(_), _) => After::Abort,
+        (Ok(()), true) => After::KeepAlive,
+        (Ok(()), false) => After::Close,
+    }
+}
+
+impl From<AuthError> for GatewayError {
+    fn from(error: AuthError) -> Self {
+        Self::Unauthorized(error)
+    }
+}

@@ -1,0 +1,174 @@
+//! One request to one provider, up to the head of its answer.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::answer::{self, Answer};
+use super::exchange::{Exchange, Sent};
+use super::ledger::Ledger;
+use crate::clock;
+use crate::http1::Method;
+use crate::limits::STALE_WINDOW_MS;
+use crate::net::deadline::OnExpiry;
+use crate::net::{Conn, pipe};
+use crate::respond::GatewayError;
+use crate::simulate;
+use crate::snapshot::Target;
+use crate::upstream::connect::Dialer;
+use crate::upstream::{Lease, Pool, Scheme};
+
+/// See [`STALE_WINDOW_MS`].
+const STALE_WINDOW: Duration = Duration::from_millis(STALE_WINDOW_MS);
+
+/// Why an attempt brought no answer.
+#[derive(Debug)]
+pub(super) enum AttemptError {
+    /// The attempt failed; another candidate may do better.
+    Failed(GatewayError),
+    /// The client is gone: nobody wants an answer.
+    ClientGone,
+}
+
+impl From<GatewayError> for AttemptError {
+    fn from(error: GatewayError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// The bytes of a request to a provider, in order: head, then body.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wire<'a> {
+    /// Method of the request, for the framing of its answer.
+    pub method: Method<'a>,
+    /// Everything in a few pieces.
+    pub parts: &'a [&'a [u8]],
+}
+
+/// Sends `wire` to `target`, which is number `index`, and waits for the head of the answer.
+///
+/// A pooled connection that turns out dead at once is replaced, for free: the provider had closed it before the
+/// request arrived.
+///
+/// # Errors
+/// [`AttemptError`].
+pub(super) async fn send(
+    exchange: &mut Exchange<'_>,
+    ledger: &mut Ledger,
+    index: usize,
+    target: &Target,
+    wire: Wire<'_>,
+    first_byte: Duration,
+) -> Result<Answer, AttemptError> {
+    ledger.tries(index);
+    let pool = Rc::clone(&exchange.view.pools[target.endpoint]);
+    let mut lease = match pool.lease() {
+        Some(lease) => {
+            exchange.shard.metrics.upstream_reuses.add(1);
+            lease
+        }
+        None => connect(exchange, ledger, &pool, target).await?,
+    };
+    loop {
+        ledger.sent(index);
+        let sent_at = clock::now();
+        match exchange_once(exchange, ledger, &mut lease, wire, first_byte).await {
+            Ok(Some(head)) => return Ok(head.with_conn(lease.conn, pool)),
+            // An end that comes later than a round trip may be that of a provider that has seen the request.
+            Ok(None) if lease.reused && clock::now().duration_since(sent_at) < STALE_WINDOW => {
+                exchange.shard.metrics.upstream_stale.add(1);
+                lease = connect(exchange, ledger, &pool, target).await?;
+            }
+            Ok(None) => return Err(GatewayError::UpstreamClosed(None).into()),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// `None`: the connection ended before the first byte of an answer.
+async fn exchange_once(
+    exchange: &mut Exchange<'_>,
+    ledger: &mut Ledger,
+    lease: &mut Lease,
+    wire: Wire<'_>,
+    first_byte: Duration,
+) -> Result<Option<answer::AnswerHead>, AttemptError> {
+    lease.conn.deadline().set(first_byte, OnExpiry::Close);
+    match exchange.send_to_provider(&mut lease.conn, wire.parts).await {
+        Ok(Sent::All) => ledger.waiting(),
+        Ok(Sent::ClientGone) => return Err(AttemptError::ClientGone),
+        Ok(Sent::Answered) => {
+            ledger.waiting();
+            let mut head = answer::read_head(exchange, &mut lease.conn, wire.method, first_byte).await?;
+            if let Some(head) = &mut head {
+                // It has not read all of the request: nothing more can follow on this connection.
+                head.keep_alive = false;
+            }
+            return Ok(head);
+        }
+        Err(_) if lease.conn.deadline().fired() => {
+            return Err(answer::too_late(exchange, first_byte).into());
+        }
+        Err(_) if lease.reused => return Ok(None),
+        // A provider may answer and close before it has read all (413): the answer counts.
+        Err(error) => {
+            return match answer::read_head(exchange, &mut lease.conn, wire.method, first_byte).await {
+                Ok(Some(head)) => Ok(Some(head)),
+                Ok(None) => Err(GatewayError::UpstreamClosed(Some(error)).into()),
+                Err(error) => Err(error),
+            };
+        }
+    }
+    answer::read_head(exchange, &mut lease.conn, wire.method, first_byte).await
+}
+
+/// Opens a fresh connection while watching whether the client is still there.
+pub(super) async fn connect(
+    exchange: &mut Exchange<'_>,
+    ledger: &mut Ledger,
+    pool: &Pool,
+    target: &Target,
+) -> Result<Lease, AttemptError> {
+    ledger.waiting();
+    let endpoint = &pool.endpoint;
+    exchange.shard.metrics.upstream_connects.add(1);
+    if endpoint.scheme == Scheme::Simulated {
+        let Some(simulator) = &target.simulator else { return Err(GatewayError::Internal.into()) };
+        let (near, far) = pipe::pipe();
+        let served = simulate::Served::new(
+            simulator.clone(),
+            exchange.shard.random(),
+            1,
+            exchange.shard.buffers.clone(),
+        );
+        simulate::spawn(served, Conn::from_pipe(far, &exchange.shard.deadlines));
+        let conn = Conn::from_pipe(near, &exchange.shard.deadlines);
+        ledger.working();
+        return Ok(Lease { conn, reused: false });
+    }
+    let snapshot = Rc::clone(&exchange.view);
+    let upstream = &snapshot.snapshot.config.settings().upstream;
+    let dialer = Dialer {
+        resolver: &exchange.shard.resolver,
+        deadlines: &exchange.shard.deadlines,
+        tls: snapshot.snapshot.client_tls.as_ref(),
+        dns_ttl: upstream.dns_ttl,
+        timeout: upstream.connect_timeout,
+    };
+    let connecting = Box::pin(dialer.connect(endpoint));
+    match exchange.while_client_stays(connecting).await {
+        None => Err(AttemptError::ClientGone),
+        Some(Ok(mut conn)) => {
+            ledger.working();
+            if conn.is_tls() {
+                let resumed = conn.tls_resumed();
+                exchange.shard.metrics.upstream_tls_handshakes.add(1);
+                exchange.shard.metrics.upstream_tls_resumed.add(u64::from(resumed));
+            }
+            Ok(Lease { conn, reused: false })
+        }
+        Some(Err(error)) => {
+            exchange.shard.metrics.upstream_connect_errors.add(1);
+            Err(GatewayError::Connect(error).into())
+        }
+    }
+}

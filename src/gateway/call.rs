@@ -1,0 +1,234 @@
+//! A request for generated text (or a count of tokens), from body to relay.
+
+use super::attempt::{self, AttemptError, Wire};
+use super::body::{self, BodyError};
+use super::exchange::{After, Exchange};
+use super::ledger::Ledger;
+use super::relay::{self, Relaying};
+use super::request::{Request, StreamTrace};
+use crate::clock;
+use crate::config::settings::OnFull;
+use crate::dialect::Dialect;
+use crate::dialect::trace::{TraceSummary, write_trace};
+use crate::http1::{Method, writer};
+use crate::json::facts::{RequestFacts, request_facts};
+use crate::json::splice::{Edits, Splices};
+use crate::limits::CONTIGUOUS_REQUEST_BYTES_MAX;
+use crate::provider::Call;
+use crate::respond::GatewayError;
+use crate::routing::{self, NoCandidate, Wanted};
+use crate::snapshot::{Snapshot, Target};
+use crate::telemetry::labels::Endpoint;
+
+/// Serves `POST` on the endpoint of a dialect.
+pub async fn generate(exchange: &mut Exchange<'_>, request: Request) -> After {
+    let view = std::rc::Rc::clone(&exchange.view);
+    let snapshot = &view.snapshot;
+    let mut ledger = Ledger::open(exchange.shard, &view, &request);
+    if !records_fit(exchange, snapshot) {
+        return exchange.refuse(&request, &mut ledger, &GatewayError::RecordsFull).await;
+    }
+    if request.is_encoded {
+        return exchange.refuse(&request, &mut ledger, &GatewayError::ContentCoding).await;
+    }
+    let bytes_max = snapshot.config.settings().server.body_bytes_max;
+    let waited = exchange.input.is_empty();
+    let body = match body::read_whole(exchange, &request, bytes_max).await {
+        Ok(body) => body,
+        Err(BodyError::ClientGone) => return After::Abort,
+        Err(BodyError::Refused(error)) => return exchange.refuse(&request, &mut ledger, &error).await,
+    };
+    ledger.body_read(waited);
+    let facts = match request_facts(&body) {
+        Ok(facts) => facts,
+        Err(error) => {
+            let error = GatewayError::InvalidRequest(error.to_string());
+            return exchange.refuse(&request, &mut ledger, &error).await;
+        }
+    };
+    ledger.asked(facts.model(&body), facts.is_stream(), body.len());
+    let ranked = match candidates(snapshot, &request, facts.model(&body)) {
+        Ok(ranked) => ranked,
+        Err(error) => return exchange.refuse(&request, &mut ledger, &error).await,
+    };
+    run(exchange, &request, &mut ledger, snapshot, &ranked, &body, &facts).await
+}
+
+/// Whether the record of another request can be kept, or need not be.
+pub(super) fn records_fit(exchange: &Exchange<'_>, snapshot: &Snapshot) -> bool {
+    snapshot.config.settings().journal.on_full == OnFull::Serve || exchange.shard.journal.borrow().accepts()
+}
+
+fn candidates(
+    snapshot: &Snapshot,
+    request: &Request,
+    model: Option<&str>,
+) -> Result<Vec<usize>, GatewayError> {
+    let project = &snapshot.config.projects()[request.project as usize];
+    let mut ranked = Vec::with_capacity(project.models.len());
+    let wanted = Wanted { dialect: request.client.dialect, model, embedding: false };
+    match routing::rank(snapshot, project, wanted, &mut ranked) {
+        Ok(()) => Ok(ranked),
+        Err(error) => Err(no_candidate(error, request.client.dialect, model)),
+    }
+}
+
+pub(super) fn no_candidate(error: NoCandidate, from: Dialect, model: Option<&str>) -> GatewayError {
+    match error {
+        NoCandidate::NoneUsable => GatewayError::NoModel("no model of this project can answer".to_owned()),
+        NoCandidate::Unknown => {
+            let name = crate::telemetry::text::clip(model.unwrap_or_default(), 256);
+            GatewayError::NotFound(format!("no model `{name}` in this project"))
+        }
+        NoCandidate::OtherDialect(to) => {
+            GatewayError::NeedsTranslation { from: from.as_str(), to: to.as_str() }
+        }
+    }
+}
+
+/// Tries the candidates in order until one has begun to answer.
+async fn run(
+    exchange: &mut Exchange<'_>,
+    request: &Request,
+    ledger: &mut Ledger,
+    snapshot: &Snapshot,
+    ranked: &[usize],
+    body: &[u8],
+    facts: &RequestFacts,
+) -> After {
+    let mut splices = Splices::new();
+    let mut last = GatewayError::NoModel("no model of this project can answer".to_owned());
+    for &index in ranked {
+        let target = &snapshot.targets[index];
+        let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
+        let asks_usage = request.client.dialect == Dialect::OpenAiChat
+            && facts.is_stream()
+            && !facts.includes_usage()
+            && !strip.contains(&"stream_options");
+        let same_name = facts.model(body) == Some(target.model.upstream_model.as_str());
+        let edits = Edits {
+            model: (!same_name).then_some(target.model.upstream_model.as_str()),
+            include_usage: asks_usage,
+            strip: &strip,
+        };
+        if splices.plan(body, facts, &edits).is_err() {
+            last = GatewayError::Internal;
+            continue;
+        }
+        let first_byte = first_byte_timeout(snapshot, request, target);
+        match send(exchange, request, ledger, index, target, body, &splices, first_byte).await {
+            Err(AttemptError::ClientGone) => {
+                ledger.client_gone();
+                return After::Abort;
+            }
+            Err(AttemptError::Failed(error)) => {
+                ledger.attempt_failed(&error);
+                last = error;
+            }
+            Ok(answer) if matches!(answer.head.status, 401 | 403) => {
+                // Its text is about our key; the client must not take its own for the wrong one.
+                let status = answer.head.status;
+                let said = relay::refusal(exchange, answer, request.client.dialect).await;
+                last = GatewayError::UpstreamAuth { status };
+                ledger.key_refused(&last, status, said.as_deref());
+            }
+            Ok(answer) => {
+                let opening = opening(request, facts, target, ledger, body.len());
+                let how = Relaying {
+                    target,
+                    dialect: Some(request.client.dialect),
+                    expects_end_mark: request.endpoint != Endpoint::CountTokens,
+                    withhold_usage: asks_usage,
+                    opening: &opening,
+                };
+                return relay::relay(exchange, request, ledger, answer, how).await;
+            }
+        }
+    }
+    exchange.refuse(request, ledger, &last).await
+}
+
+/// How long a target has for its first byte: its own setting, the project's, the general one.
+pub(super) fn first_byte_timeout(
+    snapshot: &Snapshot,
+    request: &Request,
+    target: &Target,
+) -> std::time::Duration {
+    let settings = snapshot.config.settings();
+    let project = &snapshot.config.projects()[request.project as usize];
+    target
+        .model
+        .timeout
+        .or(project.timeout)
+        .or(settings.upstream.first_byte_timeout)
+        .unwrap_or(settings.default_timeout)
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one attempt has that many inputs; a struct for one call hides nothing"
+)]
+async fn send(
+    exchange: &mut Exchange<'_>,
+    request: &Request,
+    ledger: &mut Ledger,
+    index: usize,
+    target: &Target,
+    body: &[u8],
+    splices: &Splices,
+    first_byte: std::time::Duration,
+) -> Result<super::answer::Answer, AttemptError> {
+    let call = match request.endpoint {
+        Endpoint::CountTokens => Call::CountTokens,
+        _ => Call::generate(request.client.dialect, false),
+    };
+    let mut head = exchange.shard.take_head();
+    head.extend_from_slice(target.head(call));
+    head.extend_from_slice(&request.fields);
+    target
+        .append_extra_fields(&mut head, |name| name == "anthropic-version" && request.has_anthropic_version);
+    writer::content_length(&mut head, splices.body_len() as u64);
+    writer::end(&mut head);
+    let sent = if splices.body_len() <= CONTIGUOUS_REQUEST_BYTES_MAX {
+        splices.append_to(body, &mut head);
+        let wire = Wire { method: Method::Post, parts: &[&head] };
+        attempt::send(exchange, ledger, index, target, wire, first_byte).await
+    } else {
+        let mut parts: Vec<&[u8]> = vec![&head];
+        parts.extend(splices.segments(body));
+        let wire = Wire { method: Method::Post, parts: &parts };
+        attempt::send(exchange, ledger, index, target, wire, first_byte).await
+    };
+    exchange.shard.give_back_head(head);
+    sent
+}
+
+/// The event or comment that opens a stream.
+fn opening(
+    request: &Request,
+    facts: &RequestFacts,
+    target: &Target,
+    ledger: &Ledger,
+    body_bytes: usize,
+) -> Vec<u8> {
+    let mut out = Vec::new();
+    if request.stream_trace == StreamTrace::None || !facts.is_stream() {
+        return out;
+    }
+    let estimate = crate::dialect::Usage {
+        input: (body_bytes as u64).div_ceil(4),
+        output: facts.output_tokens_max().unwrap_or(crate::limits::ESTIMATED_OUTPUT_TOKENS),
+        ..crate::dialect::Usage::default()
+    };
+    let trace_id = ledger.trace_text();
+    let summary = TraceSummary {
+        model: &target.model.id,
+        provider: &target.model.provider.id,
+        policies: &[],
+        cost_estimate: (!target.model.price_unknown).then(|| target.price.cost(&estimate).total()),
+        trace_id: &trace_id,
+        unix_seconds: clock::unix_ms() / 1000,
+    };
+    write_trace(&mut out, request.client.dialect, &summary);
+    out
+}

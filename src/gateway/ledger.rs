@@ -1,0 +1,408 @@
+//! The books of one request: what was tried, what it cost, how it ended.
+//!
+//! Each attempt that reached a provider is settled exactly once: a usage record in the core's journal, the counters,
+//! the metrics. What nobody settled is settled when the ledger is dropped, so that a cancelled request or a panic
+//! leaves a record as well. The access line is written last.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::request::Request;
+use crate::auth::Principal;
+use crate::budget::counters::CounterKey;
+use crate::budget::money::Picodollars;
+use crate::budget::price::Cost;
+use crate::clock;
+use crate::dialect::Usage;
+use crate::dialect::{StreamEnd, UsageTap};
+use crate::respond::GatewayError;
+use crate::shard::{Shard, View};
+use crate::snapshot::Target;
+use crate::store::usage::UsageRecord;
+use crate::telemetry::access::AccessLine;
+use crate::telemetry::ids::TraceId;
+use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
+use crate::telemetry::log;
+
+/// Characters that make about one token, for estimates.
+const CHARS_PER_TOKEN: u64 = 4;
+
+/// How an attempt ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ending<'a> {
+    /// In one word.
+    pub outcome: Outcome,
+    /// Who ended it.
+    pub ended_by: EndedBy,
+    /// What went wrong, without secrets.
+    pub error: Option<&'a str>,
+}
+
+impl Ending<'_> {
+    /// The provider's answer was relayed whole; whether it was a success is its status' and its body's to say.
+    pub(super) fn of_answer() -> Self {
+        Self { outcome: Outcome::Success, ended_by: EndedBy::Provider, error: None }
+    }
+}
+
+/// An attempt that is not settled yet.
+#[derive(Debug, Clone, Copy)]
+struct Open {
+    target: usize,
+    model_index: u32,
+}
+
+/// The books of one request.
+pub(super) struct Ledger {
+    shard: Rc<Shard>,
+    view: Rc<View>,
+    trace: TraceId,
+    principal: Principal,
+    project: u32,
+    endpoint: Endpoint,
+    started: Instant,
+    stream: bool,
+    /// An event stream is on its way to the client.
+    relaying: bool,
+    requested_model: String,
+    conversation: Option<String>,
+    input_bytes: u64,
+    attempts: u32,
+    open: Option<Open>,
+    last_target: Option<usize>,
+    status: u16,
+    outcome: Outcome,
+    ended_by: EndedBy,
+    error: Option<String>,
+    usage: Usage,
+    cost: Picodollars,
+    settled_cost: Option<Cost>,
+    /// Since when the gateway itself is at work; none while it waits for somebody.
+    working_since: Option<Instant>,
+    overhead: Duration,
+    first_byte: Option<Duration>,
+}
+
+impl Ledger {
+    /// Opens the books when a request is admitted.
+    pub(super) fn open(shard: &Rc<Shard>, view: &Rc<View>, request: &Request) -> Self {
+        Self {
+            shard: Rc::clone(shard),
+            view: Rc::clone(view),
+            trace: request.client.trace,
+            principal: request.principal,
+            project: request.project,
+            endpoint: request.endpoint,
+            started: request.started,
+            stream: false,
+            relaying: false,
+            requested_model: String::new(),
+            conversation: request.conversation.clone(),
+            input_bytes: 0,
+            attempts: 0,
+            open: None,
+            last_target: None,
+            status: 0,
+            outcome: Outcome::ClientClosed,
+            ended_by: EndedBy::Client,
+            error: None,
+            usage: Usage::default(),
+            cost: Picodollars::default(),
+            settled_cost: None,
+            working_since: Some(request.started),
+            overhead: Duration::ZERO,
+            first_byte: None,
+        }
+    }
+
+    /// What the body said.
+    pub(super) fn asked(&mut self, model: Option<&str>, stream: bool, input_bytes: usize) {
+        self.requested_model.clear();
+        self.requested_model.push_str(model.unwrap_or_default());
+        self.stream = stream;
+        self.input_bytes = input_bytes as u64;
+    }
+
+    /// The body has arrived: waiting for the client is over.
+    pub(super) fn body_read(&mut self, waited: bool) {
+        if waited {
+            self.working_since = Some(clock::now());
+        }
+    }
+
+    /// The request's id as text.
+    pub(super) fn trace_text(&self) -> String {
+        let mut text = [0; TraceId::TEXT_BYTES];
+        self.trace.write_hyphenated(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    /// A target was chosen; nothing has been sent to it yet.
+    pub(super) fn tries(&mut self, target_index: usize) {
+        self.last_target = Some(target_index);
+    }
+
+    /// An attempt is about to be sent. The free retry on a fresh connection is the same attempt.
+    pub(super) fn sent(&mut self, target_index: usize) {
+        if self.open.is_none() {
+            self.attempts += 1;
+            self.shard.metrics.attempts.add(1);
+            self.shard.metrics.retries.add(u64::from(self.attempts > 1));
+            self.open = Some(Open { target: target_index, model_index: target_index as u32 });
+        }
+    }
+
+    /// From here on we wait for somebody.
+    pub(super) fn waiting(&mut self) {
+        if let Some(since) = self.working_since.take() {
+            self.overhead += clock::now().duration_since(since);
+        }
+    }
+
+    /// The wait is over.
+    pub(super) fn working(&mut self) {
+        self.working_since.get_or_insert_with(clock::now);
+    }
+
+    /// The head of an answer is there.
+    pub(super) fn answered(&mut self, status: u16) {
+        let now = clock::now();
+        self.status = status;
+        self.working_since = Some(now);
+        self.first_byte = Some(now.duration_since(self.started));
+    }
+
+    /// The answer is a stream of events, which goes on until the books are closed.
+    pub(super) fn stream_opened(&mut self) {
+        if !std::mem::replace(&mut self.relaying, true) {
+            self.shard.metrics.streams_open.add(1);
+        }
+    }
+
+    /// Bytes have gone to the client; from here on we wait again.
+    pub(super) fn relayed(&mut self) {
+        self.waiting();
+    }
+
+    /// The gateway's own time so far.
+    pub(super) fn overhead(&self) -> Duration {
+        self.overhead + self.working_since.map_or(Duration::ZERO, |since| clock::now().duration_since(since))
+    }
+
+    /// Time to the head of the answer.
+    pub(super) fn first_byte(&self) -> Option<Duration> {
+        self.first_byte
+    }
+
+    /// What the settled attempt cost, if its provider reported usage.
+    pub(super) fn reported_cost(&self) -> Option<Picodollars> {
+        self.settled_cost.map(|cost| cost.total())
+    }
+
+    /// The provider refused our key, and said this about it.
+    pub(super) fn key_refused(&mut self, error: &GatewayError, status: u16, said: Option<&str>) {
+        // The provider's own word, so that it can be told from other failures.
+        self.status = status;
+        let cause = match said {
+            Some(said) => format!("{}: {said}", error.cause()),
+            None => error.cause(),
+        };
+        self.close(
+            None,
+            &Ending { outcome: Outcome::Error, ended_by: EndedBy::Provider, error: Some(&cause) },
+        );
+        self.working();
+    }
+
+    /// An attempt failed before an answer; the request may go on with another one.
+    pub(super) fn attempt_failed(&mut self, error: &GatewayError) {
+        self.status = error.status();
+        let cause = error.cause();
+        let ended_by = match error {
+            GatewayError::UpstreamClosed(_)
+            | GatewayError::UpstreamMalformed(_)
+            | GatewayError::UpstreamAuth { .. } => EndedBy::Provider,
+            _ => EndedBy::Gateway,
+        };
+        self.close(None, &Ending { outcome: error.outcome(), ended_by, error: Some(&cause) });
+        self.working();
+    }
+
+    /// The client left while an attempt was under way, or before there was one.
+    pub(super) fn client_gone(&mut self) {
+        self.status = 0;
+        self.close(None, &Ending { outcome: Outcome::ClientClosed, ended_by: EndedBy::Client, error: None });
+    }
+
+    /// The request is answered by us.
+    pub(super) fn refused(&mut self, error: &GatewayError) {
+        self.status = error.status();
+        if self.open.is_some() {
+            self.attempt_failed(error);
+        }
+        self.outcome = error.outcome();
+        self.ended_by = EndedBy::Gateway;
+        self.error = Some(error.cause());
+    }
+
+    /// The request is answered by us, well.
+    pub(super) fn served(&mut self, status: u16) {
+        self.status = status;
+        self.outcome = Outcome::Success;
+        self.ended_by = EndedBy::Gateway;
+    }
+
+    /// The answer of the open attempt has ended in this way; `tap` has seen its body.
+    pub(super) fn settle(&mut self, tap: Option<&mut UsageTap>, ending: &Ending<'_>) {
+        self.close(tap, ending);
+    }
+
+    fn close(&mut self, tap: Option<&mut UsageTap>, ending: &Ending<'_>) {
+        let Some(open) = self.open.take() else {
+            (self.outcome, self.ended_by) = (ending.outcome, ending.ended_by);
+            return;
+        };
+        let report = tap.map(UsageTap::finish);
+        let (usage, source) = match &report {
+            Some(report) => match report.usage {
+                Some(usage) => (usage, UsageSource::Reported),
+                None if self.produces_tokens() && (200..300).contains(&self.status) => {
+                    (self.estimate(report.output_chars_seen), UsageSource::Estimated)
+                }
+                None => (Usage::default(), UsageSource::None),
+            },
+            None => (Usage::default(), UsageSource::None),
+        };
+        let mut ending = *ending;
+        let provider_error =
+            report.as_ref().and_then(|report| report.error).map(|error| error.message.clone());
+        let failed_inside = report.as_ref().is_some_and(|report| report.end == StreamEnd::ErrorEvent);
+        if ending.outcome == Outcome::Success && (self.status >= 400 || failed_inside) {
+            ending.outcome = Outcome::Error;
+            ending.error = ending.error.or(provider_error.as_deref());
+        }
+        (self.outcome, self.ended_by) = (ending.outcome, ending.ended_by);
+        self.error = ending.error.map(str::to_owned);
+        self.book(open, usage, source, &ending);
+    }
+
+    fn produces_tokens(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Chat | Endpoint::Responses | Endpoint::Messages)
+    }
+
+    fn estimate(&self, output_chars: u64) -> Usage {
+        Usage {
+            input: self.input_bytes.div_ceil(CHARS_PER_TOKEN),
+            output: output_chars.div_ceil(CHARS_PER_TOKEN),
+            ..Usage::default()
+        }
+    }
+
+    /// Writes the record and counts the call.
+    fn book(&mut self, open: Open, usage: Usage, source: UsageSource, ending: &Ending<'_>) {
+        let view = Rc::clone(&self.view);
+        let snapshot = &view.snapshot;
+        let target = &snapshot.targets[open.target];
+        let cost = target.price.cost(&usage);
+        self.usage = usage;
+        self.cost = self.cost.saturating_add(cost.total());
+        if source == UsageSource::Reported {
+            self.settled_cost = Some(cost);
+        }
+        let project = &snapshot.config.projects()[self.project as usize];
+        let token = snapshot.token(self.principal);
+        let record = UsageRecord {
+            id: self.shard.trace_id(),
+            trace_id: self.trace,
+            timestamp: self.shard.timestamps.borrow_mut().format(clock::unix_ms()),
+            project_id: &project.id,
+            token_id: Some(&token.id),
+            model_id: &target.model.id,
+            provider: &target.model.provider.id,
+            requested_model: &self.requested_model,
+            endpoint: self.endpoint,
+            call_type: CallType::Completion,
+            stream: self.stream,
+            http_status: self.status,
+            outcome: ending.outcome,
+            ended_by: ending.ended_by,
+            error_message: ending.error,
+            usage,
+            usage_source: source,
+            cost,
+            rates: target.price.rates(usage.input),
+            latency_ms: clock::now().duration_since(self.started).as_millis() as u64,
+            ttft_ms: self.first_byte.map(|after| after.as_millis() as u64),
+            overhead_us: self.overhead().as_micros() as u64,
+            attempt: self.attempts,
+            conversation_id: self.conversation.as_deref(),
+        };
+        let mut line = self.shard.take_head();
+        record.write_json(&mut line);
+        // A full journal is counted by the writer and shown by health; the answer goes on.
+        let _ = self.shard.journal.borrow_mut().append(&line);
+        self.shard.give_back_head(line);
+        let key = CounterKey {
+            generation: snapshot.generation,
+            project: self.project,
+            owner: self.principal.project,
+            token: self.principal.token,
+            model: open.model_index,
+        };
+        self.shard.counters.borrow_mut().record(key, ending.outcome != Outcome::Success, &usage, &cost);
+    }
+
+    fn finish(&mut self) {
+        if self.open.is_some() {
+            self.close(
+                None,
+                &Ending {
+                    outcome: Outcome::Error,
+                    ended_by: EndedBy::Gateway,
+                    error: Some("the request was cut off"),
+                },
+            );
+        }
+        let metrics = &self.shard.metrics;
+        metrics.streams_open.sub(u64::from(self.relaying));
+        metrics.count_request(self.endpoint, self.status, self.outcome);
+        let (latency, overhead) = (clock::now().duration_since(self.started), self.overhead());
+        metrics.request_duration.observe_us(latency.as_micros() as u64);
+        metrics.overhead.observe_us(overhead.as_micros() as u64);
+        if let Some(first_byte) = self.first_byte {
+            metrics.first_byte.observe_us(first_byte.as_micros() as u64);
+        }
+        if !self.view.snapshot.config.settings().access_log || !log::is_enabled(log::Level::Info) {
+            return;
+        }
+        let snapshot = &self.view.snapshot;
+        let target: Option<&Target> = self.last_target.map(|index| &snapshot.targets[index]);
+        let line = AccessLine {
+            trace_id: self.trace,
+            project_id: Some(&snapshot.config.projects()[self.project as usize].id),
+            token_id: Some(&snapshot.token(self.principal).id),
+            model_id: target.map(|target| target.model.id.as_str()),
+            provider: target.map(|target| target.model.provider.id.as_str()),
+            endpoint: self.endpoint,
+            stream: self.stream,
+            attempts: self.attempts,
+            status: self.status,
+            outcome: self.outcome,
+            ended_by: self.ended_by,
+            error: self.error.as_deref(),
+            usage: self.usage,
+            cost: self.cost,
+            first_byte_ms: self.first_byte.map(|after| after.as_millis() as u64),
+            latency_ms: latency.as_millis() as u64,
+            gateway_us: overhead.as_micros() as u64,
+            core: self.shard.index as u16,
+        };
+        log::access(clock::unix_ms(), &line);
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}

@@ -1,0 +1,31 @@
+//! The life of one inference request: admitted, read, routed, sent, relayed, settled.
+//!
+//! The only room that knows the whole order. Everything before the first byte to the client may be tried again;
+//! after it a failure is said in the client's own dialect. The ledger settles each attempt exactly once, however
+//! it ends.
+//!
+//! ```text
+//! Request ─▶ body ─▶ facts ─▶ rank ─▶ attempt ─▶ answer head ─▶ relay ─▶ settled
+//!                                       └ failed: next candidate    └ failed: error event, close
+//! ```
+
+mod answer;
+mod attempt;
+mod body;
+mod call;
+mod exchange;
+mod form;
+mod ledger;
+mod local;
+mod outgoing;
+mod passthrough;
+mod relay;
+mod request;
+mod withhold;
+
+pub use call::generate;
+pub use exchange::{After, Exchange};
+pub use form::boundary as form_boundary;
+pub use local::{append_body, begin_head, models, one_model, plain, write_error};
+pub use passthrough::pass_through;
+pub use request::{Client, Request, StreamTrace, append_forwarded};

@@ -1,0 +1,183 @@
+//! The one mapping from error to status, client text, log line and metric label.
+//!
+//! A client's text never holds a key, an upstream address or another tenant's name; the log gets the cause.
+
+use std::time::Duration;
+
+use crate::auth::AuthError;
+use crate::http1::{ChunkError, HeadError};
+use crate::telemetry::labels::Outcome;
+use crate::upstream::ConnectError;
+
+/// Why a request is answered by the gateway itself and not by a provider.
+#[derive(Debug)]
+pub enum GatewayError {
+    /// The head is malformed, ambiguous or too large.
+    Head(HeadError),
+    /// The head did not arrive in time.
+    HeadTimeout,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// The body's chunked coding is malformed.
+    Chunk(ChunkError),
+    /// The body is larger than the limit.
+    BodyTooLarge {
+        /// The limit in bytes.
+        bytes_max: u64,
+    },
+    /// The body carries a content coding that the gateway would have to undo.
+    ContentCoding,
+    /// The body is not what the endpoint takes; the text names the field.
+    InvalidRequest(String),
+    /// No or no valid project token.
+    Unauthorized(AuthError),
+    /// The token may not be used for this project.
+    Forbidden,
+    /// No such model, project or path; the text says which.
+    NotFound(String),
+    /// A model was found, but it speaks another dialect than the client.
+    NeedsTranslation {
+        /// The client's dialect.
+        from: &'static str,
+        /// The model's.
+        to: &'static str,
+    },
+    /// The project has no model that could answer.
+    NoModel(String),
+    /// No usable model at all for a passed-through call.
+    NoUpstream,
+    /// A queue inside is full; nothing of the request was done.
+    Busy,
+    /// Usage records cannot be kept, and the operator prefers to refuse.
+    RecordsFull,
+    /// No connection to the provider.
+    Connect(ConnectError),
+    /// The provider did not begin to answer in time.
+    UpstreamTimeout {
+        /// The time it had.
+        after: Duration,
+    },
+    /// The provider closed the connection before it answered.
+    UpstreamClosed(Option<std::io::Error>),
+    /// The provider's answer is not HTTP, or ambiguous.
+    UpstreamMalformed(String),
+    /// The provider refused the gateway's own key.
+    UpstreamAuth {
+        /// The provider's status: 401 or 403.
+        status: u16,
+    },
+    /// The process ends, and the time to finish what was under way is over.
+    Stopped,
+    /// A bug of ours.
+    Internal,
+}
+
+impl GatewayError {
+    /// The HTTP status.
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Head(error) => error.status(),
+            Self::Chunk(error) => error.status(),
+            Self::HeadTimeout | Self::BodyTimeout => 408,
+            Self::BodyTooLarge { .. } => 413,
+            Self::ContentCoding => 415,
+            Self::InvalidRequest(_) => 400,
+            Self::Unauthorized(_) => 401,
+            Self::Forbidden => 403,
+            Self::NotFound(_) => 404,
+            Self::NeedsTranslation { .. } => 501,
+            Self::NoModel(_) | Self::RecordsFull | Self::Busy | Self::Stopped => 503,
+            Self::Connect(error) if error.is_timeout() => 504,
+            Self::UpstreamTimeout { .. } => 504,
+            Self::NoUpstream
+            | Self::Connect(_)
+            | Self::UpstreamClosed(_)
+            | Self::UpstreamMalformed(_)
+            | Self::UpstreamAuth { .. } => 502,
+            Self::Internal => 500,
+        }
+    }
+
+    /// The value of `error.code`.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BodyTooLarge { .. } => "request_too_large",
+            Self::Head(error) if matches!(error.status(), 413 | 414 | 431) => "request_too_large",
+            Self::Head(error) if error.status() == 501 => "unsupported",
+            Self::Head(_) | Self::Chunk(_) | Self::InvalidRequest(_) => "invalid_request",
+            Self::ContentCoding | Self::NeedsTranslation { .. } => "unsupported",
+            Self::HeadTimeout | Self::BodyTimeout => "request_timeout",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::Forbidden => "forbidden",
+            Self::NotFound(_) => "not_found",
+            Self::NoModel(_) => "no_model_available",
+            Self::RecordsFull => "records_full",
+            Self::NoUpstream => "no_upstream",
+            Self::Busy => "busy",
+            Self::Stopped => "gateway_stopped",
+            Self::Connect(error) if error.is_timeout() => "timeout",
+            Self::UpstreamTimeout { .. } => "timeout",
+            Self::UpstreamAuth { .. } => "upstream_auth",
+            Self::Connect(_) | Self::UpstreamClosed(_) | Self::UpstreamMalformed(_) => "upstream_error",
+            Self::Internal => "internal_error",
+        }
+    }
+
+    /// What the client is told.
+    pub fn message(&self) -> String {
+        match self {
+            Self::Head(error) => error.text().to_owned(),
+            Self::Chunk(error) => error.text().to_owned(),
+            Self::HeadTimeout => "the request head did not arrive in time".to_owned(),
+            Self::BodyTimeout => "the request body did not arrive in time".to_owned(),
+            Self::BodyTooLarge { bytes_max } => format!("the request body is larger than {bytes_max} bytes"),
+            Self::ContentCoding => {
+                "send the body without Content-Encoding: it has to be read here".to_owned()
+            }
+            Self::InvalidRequest(text) | Self::NotFound(text) | Self::NoModel(text) => text.clone(),
+            Self::Unauthorized(error) => error.to_string(),
+            Self::Forbidden => "this token is not valid for the project in the path".to_owned(),
+            Self::NeedsTranslation { from, to } => {
+                format!(
+                    "the selected model speaks {to} and the request is {from}: translation is not available yet"
+                )
+            }
+            Self::NoUpstream => "this project has no usable model".to_owned(),
+            Self::Busy => "the gateway is busy; try again".to_owned(),
+            Self::Stopped => "the gateway was stopped before the answer was complete".to_owned(),
+            Self::RecordsFull => "usage records cannot be written at the moment".to_owned(),
+            Self::Connect(ConnectError::Timeout { .. }) => {
+                "the provider could not be reached in time".to_owned()
+            }
+            Self::Connect(_) => "the provider could not be reached".to_owned(),
+            Self::UpstreamTimeout { after } => {
+                format!("the provider did not begin to answer within {} ms", after.as_millis())
+            }
+            Self::UpstreamClosed(_) => "the provider closed the connection before it answered".to_owned(),
+            Self::UpstreamMalformed(_) => "the provider's answer could not be read".to_owned(),
+            Self::UpstreamAuth { .. } => {
+                "the provider refused the gateway's own API key; your token is not the cause".to_owned()
+            }
+            Self::Internal => "an internal error; the log has the details".to_owned(),
+        }
+    }
+
+    /// What the log and the usage record say: the cause behind the client's text.
+    pub fn cause(&self) -> String {
+        match self {
+            Self::Connect(error) => error.to_string(),
+            Self::UpstreamClosed(Some(error)) => format!("the provider closed the connection: {error}"),
+            Self::UpstreamMalformed(text) => format!("malformed answer of the provider: {text}"),
+            Self::UpstreamAuth { status } => format!("the provider refused the gateway's key with {status}"),
+            other => other.message(),
+        }
+    }
+
+    /// How the request counts.
+    pub fn outcome(&self) -> Outcome {
+        match self.status() {
+            408 | 504 => Outcome::Timeout,
+            _ => Outcome::Error,
+        }
+    }
+}

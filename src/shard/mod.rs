@@ -1,0 +1,276 @@
+//! What one core owns: its view of the configuration, pools, buffers, books and clocks.
+//!
+//! Everything is reached through one `Rc`; nothing in here is written by another core. No method holds a borrow
+//! across an await.
+
+mod view;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::budget::counters::{CoreCounters, CounterDeltas};
+use crate::clock;
+use crate::mailbox::{Mailbox, ToControl};
+use crate::net::{BufferPool, Deadlines};
+use crate::store::journal::JournalWriter;
+use crate::telemetry::ids::{TraceId, TraceIds};
+use crate::telemetry::log;
+use crate::telemetry::metrics::CoreMetrics;
+use crate::telemetry::text::TimestampFormatter;
+use crate::upstream::Resolver;
+
+pub use view::View;
+
+/// The parts that are made before the core's thread starts.
+pub struct ShardParts {
+    /// Number of the core, from 0.
+    pub index: usize,
+    /// Way to the control thread.
+    pub mailbox: Arc<Mailbox>,
+    /// Names to addresses.
+    pub resolver: Resolver,
+    /// The core's counters.
+    pub metrics: Arc<CoreMetrics>,
+    /// The core's usage journal.
+    pub journal: JournalWriter,
+    /// The core's end of the log.
+    pub log: log::ThreadLog,
+    /// Source of trace ids.
+    pub ids: TraceIds,
+}
+
+/// One core's state.
+pub struct Shard {
+    /// Number of the core, from 0.
+    pub index: usize,
+    /// Read buffers.
+    pub buffers: BufferPool,
+    /// Deadlines of its connections.
+    pub deadlines: Deadlines,
+    /// Names to addresses.
+    pub resolver: Resolver,
+    /// Way to the control thread.
+    pub mailbox: Arc<Mailbox>,
+    /// Counters that only this core writes.
+    pub metrics: Arc<CoreMetrics>,
+    /// Usage records on their way out.
+    pub journal: RefCell<JournalWriter>,
+    /// Calls, tokens and cost since the last message to the control thread.
+    pub counters: RefCell<CoreCounters>,
+    /// Formats the time of records.
+    pub timestamps: RefCell<TimestampFormatter>,
+    ids: RefCell<TraceIds>,
+    view: RefCell<Rc<View>>,
+    heads: RefCell<Vec<Vec<u8>>>,
+    started: Instant,
+    tick_ms: Cell<u64>,
+    connections: Cell<usize>,
+    body_bytes: Rc<Cell<usize>>,
+    cut: Cell<bool>,
+}
+
+impl Shard {
+    /// Puts the parts together on the core's own thread.
+    pub fn new(parts: ShardParts) -> Rc<Self> {
+        log::install(parts.log);
+        let view = View::new(parts.mailbox.snapshot(), None);
+        Rc::new(Self {
+            index: parts.index,
+            buffers: BufferPool::default(),
+            deadlines: Deadlines::default(),
+            resolver: parts.resolver,
+            mailbox: parts.mailbox,
+            metrics: parts.metrics,
+            journal: RefCell::new(parts.journal),
+            counters: RefCell::default(),
+            timestamps: RefCell::default(),
+            ids: RefCell::new(parts.ids),
+            view: RefCell::new(Rc::new(view)),
+            heads: RefCell::default(),
+            started: clock::now(),
+            tick_ms: Cell::new(0),
+            connections: Cell::new(0),
+            body_bytes: Rc::default(),
+            cut: Cell::new(false),
+        })
+    }
+
+    /// The configuration in force: one comparison when nothing changed.
+    #[inline]
+    pub fn view(self: &Rc<Self>) -> Rc<View> {
+        let view = Rc::clone(&self.view.borrow());
+        if view.snapshot.generation == self.mailbox.generation() { view } else { self.renew_view(&view) }
+    }
+
+    #[cold]
+    fn renew_view(&self, old: &Rc<View>) -> Rc<View> {
+        // What was counted under the old indexes leaves before they change their meaning.
+        self.flush_counters();
+        let view = Rc::new(View::new(self.mailbox.snapshot(), Some(old)));
+        *self.view.borrow_mut() = Rc::clone(&view);
+        view
+    }
+
+    /// A fresh request id.
+    #[inline]
+    pub fn trace_id(&self) -> TraceId {
+        self.ids.borrow_mut().next(clock::unix_ms())
+    }
+
+    /// A random number.
+    pub fn random(&self) -> u64 {
+        self.ids.borrow_mut().random()
+    }
+
+    /// An empty byte vector that was used before; give it back with [`Shard::give_back_head`].
+    #[inline]
+    pub fn take_head(&self) -> Vec<u8> {
+        self.heads.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Keeps the memory of a byte vector for the next one who needs it.
+    #[inline]
+    pub fn give_back_head(&self, mut head: Vec<u8>) {
+        let mut heads = self.heads.borrow_mut();
+        if heads.len() < crate::limits::HEAD_VECTORS_MAX
+            && head.capacity() <= crate::limits::HEAD_VECTOR_BYTES_MAX
+        {
+            head.clear();
+            heads.push(head);
+        }
+    }
+
+    /// Counts bytes of a request body against the core's bound; `None` when they would pass it.
+    pub fn hold_bytes(&self, count: usize) -> Option<HeldBytes> {
+        let mut held = HeldBytes { all: Rc::clone(&self.body_bytes), own: 0 };
+        held.grow(count).then_some(held)
+    }
+
+    // --- connections
+
+    /// Open client connections.
+    pub fn connections(&self) -> usize {
+        self.connections.get()
+    }
+
+    /// Counts a connection as open until the guard is dropped.
+    pub fn connection_opened(self: &Rc<Self>) -> ConnectionGuard {
+        self.connections.set(self.connections.get() + 1);
+        self.metrics.connections_open.set(self.connections.get() as u64);
+        self.metrics.connections_accepted.add(1);
+        ConnectionGuard(Rc::clone(self))
+    }
+
+    /// Ends what still runs when the time to drain is over: whoever waits wakes, and settles what it has begun.
+    pub fn cut_all(&self) {
+        self.cut.set(true);
+        self.deadlines.end_all();
+    }
+
+    /// Whether a wait that ended too early was cut by [`Shard::cut_all`].
+    pub fn is_cut(&self) -> bool {
+        self.cut.get()
+    }
+
+    // --- the tick
+
+    /// Milliseconds since the core started, as of the last tick.
+    #[inline]
+    pub fn tick_ms(&self) -> u64 {
+        self.tick_ms.get()
+    }
+
+    /// What a core does every [`crate::limits::DEADLINE_TICK_MS`]: deadlines, counters, log lines, idle pools.
+    pub fn tick(self: &Rc<Self>) {
+        let now_ms = clock::now().duration_since(self.started).as_millis() as u64;
+        self.tick_ms.set(now_ms);
+        self.deadlines.sweep(now_ms);
+        self.journal.borrow_mut().tick();
+        self.publish_journal_counts();
+        log::flush();
+        let view = self.view();
+        let merge_ms = view.snapshot.config.settings().journal.merge_interval.as_millis() as u64;
+        let tick = crate::limits::DEADLINE_TICK_MS;
+        if now_ms / merge_ms.max(tick) != now_ms.saturating_sub(tick) / merge_ms.max(tick) {
+            self.flush_counters();
+        }
+        if now_ms / 1000 != now_ms.saturating_sub(tick) / 1000 {
+            for pool in &view.pools {
+                pool.sweep(now_ms);
+            }
+        }
+    }
+
+    fn publish_journal_counts(&self) {
+        let counts = self.journal.borrow().counts();
+        self.metrics.journal_records.set(counts.written);
+        self.metrics.journal_spilled.set(counts.spilled);
+        self.metrics.journal_lost.set(counts.lost);
+    }
+
+    /// Sends what was counted. A full queue leaves it here for the next time.
+    pub fn flush_counters(&self) {
+        let mut counters = self.counters.borrow_mut();
+        if counters.is_empty() {
+            return;
+        }
+        let mut deltas = CounterDeltas::default();
+        counters.drain(&mut deltas);
+        if let Err(ToControl::Counted(mut deltas)) = self.mailbox.send(ToControl::Counted(deltas)) {
+            counters.restore(&mut deltas);
+        }
+    }
+
+    /// The last words of a core: everything still in its hands goes to the control thread.
+    pub fn finish(self: &Rc<Self>) {
+        self.tick();
+        let mut deltas = CounterDeltas::default();
+        self.counters.borrow_mut().drain(&mut deltas);
+        self.mailbox.send_blocking(ToControl::Counted(deltas));
+        log::flush();
+    }
+
+    /// Time since the core started.
+    pub fn uptime(&self) -> Duration {
+        clock::now().duration_since(self.started)
+    }
+}
+
+/// A share of the memory that a core has for request bodies; given back when dropped.
+#[derive(Debug)]
+pub struct HeldBytes {
+    all: Rc<Cell<usize>>,
+    own: usize,
+}
+
+impl HeldBytes {
+    /// Takes more of it; `false` when the core has no more.
+    pub fn grow(&mut self, count: usize) -> bool {
+        let all = self.all.get().saturating_add(count);
+        if all > crate::limits::CORE_BODY_BYTES_MAX {
+            return false;
+        }
+        self.all.set(all);
+        self.own += count;
+        true
+    }
+}
+
+impl Drop for HeldBytes {
+    fn drop(&mut self) {
+        self.all.set(self.all.get().saturating_sub(self.own));
+    }
+}
+
+/// Counts a connection as closed when dropped.
+pub struct ConnectionGuard(Rc<Shard>);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        let open = self.0.connections.get() - 1;
+        self.0.connections.set(open);
+        self.0.metrics.connections_open.set(open as u64);
+    }
+}

@@ -1,0 +1,34 @@
+//! A snapshot together with this core's pools for it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::snapshot::Snapshot;
+use crate::upstream::{Endpoint, Pool};
+
+/// One generation of the configuration as one core sees it.
+pub struct View {
+    /// The shared part.
+    pub snapshot: Arc<Snapshot>,
+    /// Pools, in the order of [`Snapshot::endpoints`].
+    pub pools: Vec<Rc<Pool>>,
+}
+
+impl View {
+    /// Pools of endpoints that stay are taken over from the old view, idle connections and all.
+    pub(super) fn new(snapshot: Arc<Snapshot>, old: Option<&Self>) -> Self {
+        let upstream = &snapshot.config.settings().upstream;
+        let idle_timeout_ms = upstream.pool_idle_timeout.as_millis() as u64;
+        let pool_of = |endpoint: &Endpoint| match old
+            .and_then(|old| old.pools.iter().find(|pool| pool.endpoint == *endpoint))
+        {
+            Some(known) => {
+                known.set_bounds(upstream.pool_per_endpoint, idle_timeout_ms);
+                Rc::clone(known)
+            }
+            None => Rc::new(Pool::new(endpoint.clone(), upstream.pool_per_endpoint, idle_timeout_ms)),
+        };
+        let pools = snapshot.endpoints.iter().map(pool_of).collect();
+        Self { snapshot, pools }
+    }
+}
