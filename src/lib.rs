@@ -21,6 +21,7 @@ pub mod net;
 pub mod provider;
 pub mod respond;
 pub mod routing;
+pub mod server;
 pub mod shard;
 pub mod simulate;
 pub mod snapshot;
@@ -28,6 +29,7 @@ pub mod sse;
 pub mod upstream;
 
 // Control plane: one thread of its own, may block
+pub mod control;
 pub mod store;
 
 // Seen from both sides

@@ -1,0 +1,223 @@
+//! The control thread: the only writer of the store, and the only one who may block.
+//!
+//! Owns the merge of the journals, the sums of the counters, the reload of the configuration and the rendering of
+//! the metrics page. It never touches a socket of the data plane.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use crate::auth::TokenKey;
+use crate::budget::counters::{CounterDeltas, CounterIds, CounterKey, Totals};
+use crate::clock;
+use crate::config::Env;
+use crate::config::settings::LogLevel;
+use crate::limits::{SNAPSHOTS_KEPT_MAX, WATCH_INTERVAL_MS};
+use crate::mailbox::{Mailbox, ToControl};
+use crate::snapshot::Snapshot;
+use crate::store::home::{self, Home};
+use crate::store::lock::HomeLock;
+use crate::store::usage::{MergeStats, Merger};
+use crate::store::watch::Watch;
+use crate::telemetry::log::{self, Level, Log, Value};
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::prometheus;
+
+/// What the control thread takes over at start.
+pub struct Control {
+    /// The home, locked by this process.
+    pub home: Home,
+    /// The lock itself: held as long as the thread lives.
+    pub lock: HomeLock,
+    /// Variables of the environment; they do not change.
+    pub env: Env,
+    /// Key of the token hashes.
+    pub token_key: TokenKey,
+    /// Tells when a file was edited.
+    pub watch: Watch,
+    /// Way to the cores.
+    pub mailbox: Arc<Mailbox>,
+    /// The usage store and the journals' ends.
+    pub merger: Merger,
+    /// All metrics.
+    pub metrics: Metrics,
+    /// The log, for its level.
+    pub log: Log,
+}
+
+/// The thread's own state.
+struct State {
+    control: Control,
+    totals: Totals,
+    /// Snapshots that cores may still count under, newest last.
+    generations: Vec<Arc<Snapshot>>,
+    ids: HashMap<CounterKey, CounterIds>,
+    next_watch: Instant,
+    was_degraded: bool,
+}
+
+/// Runs until it is told to finish; everything in the journals is in the store then.
+pub fn run(control: Control, inbox: &Receiver<ToControl>) {
+    let now = clock::now();
+    let mut state = State {
+        generations: vec![control.mailbox.snapshot()],
+        control,
+        totals: Totals::default(),
+        ids: HashMap::new(),
+        next_watch: now,
+        was_degraded: false,
+    };
+    state.control.metrics.control.config_generation.set(state.generations[0].generation);
+    loop {
+        let interval =
+            state.generations.last().map(|snapshot| snapshot.config.settings().journal.merge_interval);
+        match inbox.recv_timeout(interval.unwrap_or(Duration::from_millis(100))) {
+            Ok(ToControl::Finish) => break,
+            Ok(message) => state.handle(message),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        // What came in while one was handled is taken before the next merge.
+        while let Ok(message) = inbox.try_recv() {
+            if matches!(message, ToControl::Finish) {
+                return state.finish();
+            }
+            state.handle(message);
+        }
+        state.tick();
+    }
+    state.finish();
+}
+
+impl State {
+    fn handle(&mut self, message: ToControl) {
+        match message {
+            ToControl::Counted(mut deltas) => self.count(&mut deltas),
+            ToControl::Metrics(reply) => {
+                let mut page = Vec::new();
+                prometheus::render(
+                    &self.control.metrics,
+                    &self.totals,
+                    self.control.log.lines_dropped(),
+                    &mut page,
+                );
+                reply.answer(page.into());
+            }
+            ToControl::Reload => self.reload("asked"),
+            ToControl::Finish => {}
+        }
+    }
+
+    fn count(&mut self, deltas: &mut CounterDeltas) {
+        let (generations, ids) = (&self.generations, &mut self.ids);
+        self.totals.merge(deltas, |key| ids.entry(*key).or_insert_with(|| ids_of(generations, key)).clone());
+    }
+
+    fn tick(&mut self) {
+        let now = clock::now();
+        let stats = self.control.merger.tick(now, clock::unix_ms());
+        self.publish(&stats);
+        if now >= self.next_watch {
+            self.next_watch = now + Duration::from_millis(WATCH_INTERVAL_MS);
+            if self.control.watch.poll() {
+                self.reload("files changed");
+            }
+        }
+        log::flush();
+    }
+
+    fn publish(&mut self, stats: &MergeStats) {
+        let metrics = &self.control.metrics.control;
+        metrics.usage_records.add(stats.records);
+        metrics.usage_bytes.add(stats.bytes);
+        metrics.usage_rotations.add(u64::from(stats.rotated));
+        metrics.journal_corrupt.add(stats.corrupt);
+        metrics.journal_waiting_bytes.set(self.control.merger.waiting_bytes());
+        metrics.store_degraded.set(u64::from(stats.degraded));
+        self.control.mailbox.set_degraded(stats.degraded);
+        match (self.was_degraded, stats.degraded) {
+            (false, true) => log::error("usage records cannot be written; serving goes on", &[]),
+            (true, false) => log::warn("usage records can be written again", &[]),
+            _ => {}
+        }
+        self.was_degraded = stats.degraded;
+    }
+
+    /// Reads the configuration again. A mistake leaves the old one in force.
+    fn reload(&mut self, why: &'static str) {
+        let loaded =
+            match home::open(&self.control.home, &self.control.lock, &self.control.env, clock::unix_ms()) {
+                Ok(loaded) => loaded,
+                Err(mistakes) => {
+                    for mistake in &mistakes {
+                        log::error("configuration not taken", &[("mistake", Value::Display(mistake))]);
+                    }
+                    self.control.metrics.control.config_errors.add(1);
+                    return;
+                }
+            };
+        self.control.watch = loaded.watch;
+        for warning in &loaded.warnings {
+            log::warn("configuration", &[("warning", Value::Display(warning))]);
+        }
+        let generation = self.generations.last().map_or(0, |snapshot| snapshot.generation) + 1;
+        let root: PathBuf = self.control.home.root().to_owned();
+        match Snapshot::build(loaded.config, self.control.token_key.clone(), generation, &root) {
+            Ok(snapshot) => self.put_in_force(Arc::new(snapshot), why),
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    log::error("configuration not taken", &[("mistake", Value::Text(mistake))]);
+                }
+                self.control.metrics.control.config_errors.add(1);
+            }
+        }
+    }
+
+    fn put_in_force(&mut self, snapshot: Arc<Snapshot>, why: &'static str) {
+        self.control.log.set_level(level_of(&snapshot));
+        self.control.metrics.control.config_generation.set(snapshot.generation);
+        let fields = [("generation", Value::Integer(snapshot.generation)), ("why", Value::Text(why))];
+        self.generations.push(Arc::clone(&snapshot));
+        if self.generations.len() > SNAPSHOTS_KEPT_MAX {
+            let gone = self.generations.remove(0).generation;
+            self.ids.retain(|key, _| key.generation != gone);
+        }
+        self.control.mailbox.publish(snapshot);
+        log::info("configuration in force", &fields);
+    }
+
+    fn finish(mut self) {
+        let stats = self.control.merger.finish(clock::now(), clock::unix_ms());
+        self.publish(&stats);
+        log::flush();
+    }
+}
+
+/// The level in the settings, in the log's own words.
+pub fn level_of(snapshot: &Snapshot) -> Level {
+    match snapshot.config.settings().log_level {
+        LogLevel::Trace | LogLevel::Debug => Level::Debug,
+        LogLevel::Info => Level::Info,
+        LogLevel::Warn => Level::Warn,
+        LogLevel::Error => Level::Error,
+    }
+}
+
+fn ids_of(generations: &[Arc<Snapshot>], key: &CounterKey) -> CounterIds {
+    let Some(snapshot) = generations.iter().find(|snapshot| snapshot.generation == key.generation) else {
+        return CounterIds::default();
+    };
+    let project = snapshot.config.projects().get(key.project as usize);
+    CounterIds {
+        project: project.map(|project| project.id.as_str().into()),
+        token: snapshot
+            .config
+            .projects()
+            .get(key.owner as usize)
+            .and_then(|owner| owner.tokens.get(key.token as usize))
+            .map(|token| token.id.as_str().into()),
+        model: snapshot.targets.get(key.model as usize).map(|target| target.model.id.as_str().into()),
+    }
+}
