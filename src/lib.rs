@@ -4,6 +4,7 @@
 //! imports only rooms of its own group or ground rooms, and `tests/house_rules.rs` holds that.
 
 // Boot and ground
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod guard;

@@ -1,0 +1,144 @@
+//! Command line: one file per command.
+//!
+//! Owns the flags; each is defined once, its help text is derived from that. Decides nothing else.
+
+pub mod check;
+pub mod simulate;
+pub mod start;
+pub mod usage;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Env;
+use crate::simulate::SimulatedArgs;
+use crate::store::home::Home;
+use usage::{GroupBy, OutputFormat, UsageOptions, parse_from, parse_to};
+
+/// Self-hosted LLM gateway.
+#[derive(Debug, Parser)]
+#[command(name = "routerly", version, about, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the gateway in the foreground
+    #[command(alias = "serve")]
+    Start(StartArgs),
+    /// Check a home directory and list every mistake
+    Check(CheckArgs),
+    /// Sum up the usage records of a home directory
+    Usage(UsageArgs),
+    /// Run the simulated provider as a server of its own
+    Simulate(Box<SimulateArgs>),
+}
+
+/// Flags of `start`.
+#[derive(Debug, Args)]
+pub struct StartArgs {
+    /// Home directory [default: $ROUTERLY_HOME or ~/.routerly]
+    #[arg(long)]
+    pub home: Option<PathBuf>,
+    /// Address to listen on [default: from settings]
+    #[arg(long)]
+    pub host: Option<IpAddr>,
+    /// Port to listen on, 0 for any free one [default: from settings]
+    #[arg(long)]
+    pub port: Option<u16>,
+    /// Data-plane threads, 0 for one per processor [default: from settings]
+    #[arg(long)]
+    pub cores: Option<usize>,
+    /// Make a throw-away home with a demo project on the simulated provider and show how to call it
+    #[arg(long, conflicts_with = "home")]
+    pub demo: bool,
+}
+
+/// Flags of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Home directory [default: $ROUTERLY_HOME or ~/.routerly]
+    #[arg(long)]
+    pub home: Option<PathBuf>,
+    /// Also show what a first start would change in an older home; changes nothing
+    #[arg(long)]
+    pub import_dry_run: bool,
+}
+
+/// Flags of `usage`.
+#[derive(Debug, Args)]
+pub struct UsageArgs {
+    /// Home directory [default: $ROUTERLY_HOME or ~/.routerly]
+    #[arg(long)]
+    pub home: Option<PathBuf>,
+    /// What to sum up by
+    #[arg(long, value_enum, default_value_t)]
+    pub by: GroupBy,
+    /// First moment: 2026-01-31 or 2026-01-31T12:00:00Z
+    #[arg(long, value_parser = parse_from)]
+    pub from: Option<u64>,
+    /// Last day, or the moment before which records count
+    #[arg(long, value_parser = parse_to)]
+    pub to: Option<u64>,
+    /// Print JSON
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print comma-separated values
+    #[arg(long)]
+    pub csv: bool,
+}
+
+/// Flags of `simulate`.
+#[derive(Debug, Args)]
+pub struct SimulateArgs {
+    /// Address to listen on
+    #[arg(long, default_value = "127.0.0.1")]
+    pub host: IpAddr,
+    /// Port to listen on, 0 for any free one
+    #[arg(long, default_value_t = 8089)]
+    pub port: u16,
+    /// Threads, 0 for one per processor
+    #[arg(long, default_value_t = 1)]
+    pub cores: usize,
+    /// How the provider behaves.
+    #[command(flatten)]
+    pub behaviour: SimulatedArgs,
+}
+
+/// Runs the command that the arguments name.
+pub fn run(cli: Cli) -> ExitCode {
+    match cli.command {
+        Command::Start(args) => start::run(&args),
+        Command::Check(args) => check::run(args.home.as_deref(), args.import_dry_run).into(),
+        Command::Usage(args) => run_usage(&args),
+        Command::Simulate(args) => simulate::run(&args),
+    }
+}
+
+fn run_usage(args: &UsageArgs) -> ExitCode {
+    let home = match Home::resolve(args.home.as_deref(), &Env::from_process()) {
+        Ok(home) => home,
+        Err(mistake) => return fail(&mistake.to_string()),
+    };
+    let format = match (args.json, args.csv) {
+        (true, _) => OutputFormat::Json,
+        (_, true) => OutputFormat::Csv,
+        _ => OutputFormat::Table,
+    };
+    let options = UsageOptions { by: args.by, from_ms: args.from, to_ms: args.to, format };
+    usage::run(home.root(), &options).into()
+}
+
+/// Says on standard error why a command failed.
+#[expect(clippy::print_stderr, reason = "the command line's own voice")]
+fn fail(message: &str) -> ExitCode {
+    eprintln!("routerly: {message}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,307 @@
+//! `routerly start`: from a home directory to cores that serve, and back to an orderly end.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use super::{StartArgs, fail};
+use crate::clock;
+use crate::config::settings::{Driver, LogFormat};
+use crate::config::{Env, Settings};
+use crate::control::{self, Control};
+use crate::mailbox::{Mailbox, ToControl};
+use crate::net::driver::DriverChoice;
+use crate::net::listener;
+use crate::net::process;
+use crate::server::core::{self, CorePlan};
+use crate::shard::ShardParts;
+use crate::snapshot::Snapshot;
+use crate::store::demo;
+use crate::store::home::{self, Home, Loaded};
+use crate::store::usage::{Merger, OpenReport, UsageSettings};
+use crate::telemetry::ids::TraceIds;
+use crate::telemetry::line::Format;
+use crate::telemetry::log::{self, Log, Value};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::{Resolver, ResolverThreads};
+
+/// How long the end waits for whoever reads the log.
+const LOG_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Runs until a signal ends it.
+pub fn run(args: &StartArgs) -> ExitCode {
+    match start(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => fail(&reason),
+    }
+}
+
+/// What only a demo has to tell.
+struct Demo {
+    token: String,
+    root: PathBuf,
+}
+
+fn start(args: &StartArgs) -> Result<(), String> {
+    process::avoid_huge_pages();
+    process::raise_open_files();
+    let env = Env::from_process();
+    let demo = if args.demo { Some(make_demo()?) } else { None };
+    let flag = demo.as_ref().map(|demo| demo.root.as_path()).or(args.home.as_deref());
+    let home = Home::resolve(flag, &env).map_err(|mistake| mistake.to_string())?;
+    let now_ms = clock::unix_ms();
+    let lock = home.lock(now_ms).map_err(|mistake| mistake.to_string())?;
+    let loaded = home::open(&home, &lock, &env, now_ms).map_err(|mistakes| lines(&mistakes))?;
+    let settings = loaded.config.settings().clone();
+
+    let format = match settings.log_format {
+        LogFormat::Json => Format::Json,
+        LogFormat::Pretty => Format::Pretty,
+    };
+    let snapshot =
+        Snapshot::build(Arc::clone(&loaded.config), loaded.keys.token_key().clone(), 1, home.root())
+            .map_err(|mistakes| mistakes.join("\n"))?;
+    let snapshot = Arc::new(snapshot);
+    let (log, log_writer) = Log::start(Box::new(std::io::stdout()), control::level_of(&snapshot), format)
+        .map_err(|error| format!("cannot start the log's thread: {error}"))?;
+    log::install(log.thread_end());
+    report_loaded(&loaded);
+
+    let cores = core_count(args.cores.unwrap_or(settings.cores));
+    let address = SocketAddr::new(args.host.unwrap_or(settings.host), args.port.unwrap_or(settings.port));
+    let (reserved, address) =
+        listener::reserve(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let usage = UsageSettings {
+        segment_bytes_max: settings.journal.rotate_bytes,
+        sync_interval: settings.journal.fsync_interval,
+        journal_bytes: settings.journal.bytes_per_core,
+    };
+    let (merger, writers, opened) = Merger::open(&home.data_directory(), cores, usage, clock::now(), now_ms)
+        .map_err(|error| format!("{}: {error}", home.data_directory().join("usage.json").display()))?;
+    report_opened(&opened);
+
+    let metrics = Metrics::new(cores);
+    let (mailbox, inbox) = Mailbox::new(snapshot);
+    let signals = listen_for_signals(&mailbox)?;
+    let resolver =
+        ResolverThreads::start().map_err(|error| format!("cannot start resolver threads: {error}"))?;
+    let control = Control {
+        token_key: loaded.keys.token_key().clone(),
+        watch: loaded.watch,
+        home,
+        lock,
+        env,
+        mailbox: Arc::clone(&mailbox),
+        merger,
+        metrics: metrics.clone(),
+        log: log.clone(),
+    };
+    let control_log = log.thread_end();
+    let control = std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || {
+            log::install(control_log);
+            control::run(control, &inbox);
+        })
+        .map_err(|error| format!("cannot start the control thread: {error}"))?;
+
+    let (booted, reports) = sync_channel(cores);
+    let processors = core_affinity::get_core_ids().unwrap_or_default();
+    let mut threads = Vec::with_capacity(cores);
+    for (index, journal) in writers.into_iter().enumerate() {
+        let parts = ShardParts {
+            index,
+            mailbox: Arc::clone(&mailbox),
+            resolver: Resolver::new(resolver.clone()),
+            metrics: Arc::clone(&metrics.cores[index]),
+            journal,
+            log: log.core_end(),
+            ids: TraceIds::from_system().map_err(|_| "the system gives no random numbers".to_owned())?,
+        };
+        let plan = CorePlan {
+            parts,
+            address,
+            driver: driver_of(&settings),
+            pin_to: pin_of(&processors, index, cores),
+        };
+        threads.push(
+            core::start(plan, booted.clone()).map_err(|error| format!("cannot start a core: {error}"))?,
+        );
+    }
+    drop(booted);
+    let mut failed = None;
+    for report in reports.iter().take(cores) {
+        match report {
+            Ok(kind) => log::info("core ready", &[("driver", Value::Display(&kind))]),
+            Err(error) => failed = Some(format!("a core cannot run: {error}")),
+        }
+    }
+    if failed.is_some() {
+        mailbox.drain();
+    }
+    // Every core listens for itself now.
+    drop(reserved);
+    if failed.is_none() {
+        announce(&address, &settings, cores, demo.as_ref());
+    }
+    for thread in threads {
+        if thread.join().is_err() {
+            failed.get_or_insert_with(|| "a core ended with a panic".to_owned());
+        }
+    }
+    mailbox.send_blocking(ToControl::Finish);
+    if control.join().is_err() {
+        failed.get_or_insert_with(|| "the control thread ended with a panic".to_owned());
+    }
+    signals.close();
+    log::info("stopped", &[]);
+    log::uninstall();
+    log_writer.finish(LOG_PATIENCE);
+    if let Some(demo) = demo {
+        // A throw-away home; what is left of it is in the temporary directory.
+        let _ = std::fs::remove_dir_all(demo.root);
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+fn lines(mistakes: &[crate::config::Mistake]) -> String {
+    mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+fn core_count(asked: usize) -> usize {
+    match asked {
+        0 => std::thread::available_parallelism().map_or(1, usize::from),
+        cores => cores,
+    }
+}
+
+/// Each core has a processor of its own where there are enough; else the scheduler spreads them.
+fn pin_of(processors: &[core_affinity::CoreId], index: usize, cores: usize) -> Option<core_affinity::CoreId> {
+    if cores <= processors.len() { processors.get(index).copied() } else { None }
+}
+
+fn driver_of(settings: &Settings) -> DriverChoice {
+    match settings.driver {
+        Driver::Auto => DriverChoice::Auto,
+        Driver::IoUring => DriverChoice::IoUring,
+        Driver::Epoll => DriverChoice::Epoll,
+    }
+}
+
+fn make_demo() -> Result<Demo, String> {
+    let root = std::env::temp_dir().join(format!("routerly-demo-{}", std::process::id()));
+    let made = demo::create(&root, &serde_json::Value::Null, &serde_json::Value::Null)
+        .map_err(|mistakes| lines(&mistakes))?;
+    Ok(Demo { token: made.token.expose().to_owned(), root })
+}
+
+fn report_loaded(loaded: &Loaded) {
+    for warning in &loaded.warnings {
+        log::warn("configuration", &[("warning", Value::Display(warning))]);
+    }
+    for line in &loaded.takeover.lines {
+        log::info("taken over", &[("change", Value::Text(line))]);
+    }
+    for note in &loaded.takeover.notes {
+        log::warn("takeover", &[("note", Value::Text(note))]);
+    }
+}
+
+fn report_opened(opened: &OpenReport) {
+    let OpenReport {
+        repair,
+        recovered,
+        duplicates,
+        corrupt,
+        moved_aside,
+        unreadable,
+        volatile_cores,
+        recovery_error,
+    } = opened;
+    if repair.torn_bytes > 0 {
+        log::warn(
+            "usage.json: a torn last line was cut off",
+            &[("bytes", Value::Integer(repair.torn_bytes))],
+        );
+    }
+    if let Some(conversion) = &repair.conversion {
+        let text = format!("{conversion:?}");
+        log::info("usage.json: converted from an array to JSON Lines", &[("report", Value::Text(&text))]);
+    }
+    if *recovered + *duplicates + *corrupt > 0 {
+        let fields = [
+            ("recovered", Value::Integer(*recovered)),
+            ("duplicates", Value::Integer(*duplicates)),
+            ("corrupt", Value::Integer(*corrupt)),
+        ];
+        log::warn("usage records found in journals of the last run", &fields);
+    }
+    for path in moved_aside {
+        log::warn("a journal that is not ours was moved aside", &[("to", Value::Display(&path.display()))]);
+    }
+    for (path, reason) in unreadable {
+        log::error(
+            "a journal cannot be read",
+            &[("file", Value::Display(&path.display())), ("reason", Value::Text(reason))],
+        );
+    }
+    for (core, reason) in volatile_cores {
+        log::error(
+            "a core keeps its records in memory only",
+            &[("core", Value::Integer(*core as u64)), ("reason", Value::Text(reason))],
+        );
+    }
+    if let Some(reason) = recovery_error {
+        log::error("journals could not be merged yet", &[("reason", Value::Text(reason))]);
+    }
+}
+
+/// SIGTERM and SIGINT drain, SIGHUP reloads; a second SIGTERM or SIGINT ends at once.
+fn listen_for_signals(mailbox: &Arc<Mailbox>) -> Result<signal_hook::iterator::Handle, String> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    let failed = |error: std::io::Error| format!("cannot listen for signals: {error}");
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let handle = signals.handle();
+    let mailbox = Arc::clone(mailbox);
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in signals.forever() {
+                if signal == SIGHUP {
+                    mailbox.send_blocking(ToControl::Reload);
+                } else if mailbox.is_draining() {
+                    signal_hook::low_level::exit(130);
+                } else {
+                    mailbox.drain();
+                }
+            }
+        })
+        .map_err(failed)?;
+    Ok(handle)
+}
+
+fn announce(address: &SocketAddr, settings: &Settings, cores: usize, demo: Option<&Demo>) {
+    let scheme = if settings.tls.is_some() { "https" } else { "http" };
+    let url = format!("{scheme}://{address}");
+    log::info("listening", &[("url", Value::Text(&url)), ("cores", Value::Integer(cores as u64))]);
+    let Some(demo) = demo else { return };
+    let base = format!("http://127.0.0.1:{}", address.port());
+    let text = format!(
+        "\nrouterly is ready: a demo project on the simulated provider, thrown away at the end.\n\n\
+         token   {token}\nhealth  {base}/health\nmetrics {base}/metrics\n\n\
+         curl -N {base}/v1/chat/completions -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' \
+         -d '{{\"model\":\"auto\",\"stream\":true,\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'\n\n\
+         # pip install openai\n\
+         from openai import OpenAI\n\
+         client = OpenAI(base_url=\"{base}/v1\", api_key=\"{token}\")\n\
+         answer = client.chat.completions.create(model=\"auto\", messages=[{{\"role\": \"user\", \"content\": \"Hello!\"}}])\n\
+         print(answer.choices[0].message.content)\n\n",
+        token = demo.token,
+    );
+    // The log's writer has its own end of standard output; a torn line in between would only be ugly.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
