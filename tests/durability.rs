@@ -7,8 +7,9 @@ use std::process::Command;
 
 use serde_json::json;
 
+use crate::support::home::Home;
 use crate::support::load::{self, Load, Seen, traces};
-use crate::support::process::{Home, Process};
+use crate::support::process::Process;
 use crate::support::{Setup, TOKEN, eventually, on_each_driver};
 
 /// Models that answer at once.

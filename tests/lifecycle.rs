@@ -8,8 +8,9 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use crate::support::home::Home;
 use crate::support::load::{self, chat};
-use crate::support::process::{Ended, Home, Process};
+use crate::support::process::{Ended, Process};
 use crate::support::upstream::behaviour;
 use crate::support::wire::Ending;
 use crate::support::{MockUpstream, Setup, eventually, on_each_driver};
@@ -280,7 +281,7 @@ fn a_log_that_nobody_reads_holds_up_neither_requests_nor_the_end() {
         let mut line = String::new();
         assert!(output.read_line(&mut line).unwrap() > 0, "the gateway did not start");
         if line.contains("listening") {
-            break crate::support::gateway::address_in(&line).unwrap();
+            break crate::support::process::address_in(&line).unwrap();
         }
     };
     // More lines than pipe and queue hold, from here on unread.

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::process::{Home, Process};
+use crate::support::home::Home;
+use crate::support::process::Process;
 use crate::support::upstream::behaviour::json_answer;
 use crate::support::{MockUpstream, Setup, post};
 

@@ -3,9 +3,10 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
+use crate::support::home::Home;
 use crate::support::load::chat;
 use crate::support::pki::{Authority, TlsUpstream};
-use crate::support::process::{Ended, Home, Process};
+use crate::support::process::{Ended, Process};
 use crate::support::upstream::behaviour::{self, CHAT, json_answer};
 use crate::support::wire::Wire;
 use crate::support::{MockUpstream, Setup, on_each_driver};

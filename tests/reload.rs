@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use crate::support::home::Home;
 use crate::support::load::{Load, chat};
-use crate::support::process::{Home, Process};
+use crate::support::process::Process;
 use crate::support::upstream::behaviour;
 use crate::support::{MockUpstream, Setup, TOKEN, eventually, on_each_driver};
 

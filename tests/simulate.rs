@@ -6,8 +6,8 @@ use std::process::{Child, ChildStdout};
 
 use serde_json::{Value, json};
 
-use crate::support::gateway::routerly;
 use crate::support::http::Head;
+use crate::support::process::routerly;
 use crate::support::wire::Ending;
 use crate::support::{Client, Response, Setup, post};
 

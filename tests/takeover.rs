@@ -4,8 +4,9 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use serde_json::json;
 
+use crate::support::home::Home;
 use crate::support::load::chat;
-use crate::support::process::{Ended, Home};
+use crate::support::process::Ended;
 use crate::support::upstream::behaviour;
 use crate::support::{MockUpstream, Setup, TOKEN};
 

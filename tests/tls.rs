@@ -5,9 +5,10 @@ use std::net::{TcpListener, TcpStream};
 
 use serde_json::json;
 
+use crate::support::home::Home;
 use crate::support::load::chat;
 use crate::support::pki::{Authority, Identity, TlsClient, TlsUpstream};
-use crate::support::process::{Ended, Home, Process};
+use crate::support::process::{Ended, Process};
 use crate::support::upstream::behaviour::{CHAT, json_answer};
 use crate::support::{Setup, eventually, on_each_driver, post};
 

@@ -3,6 +3,7 @@
 
 mod client;
 pub mod gateway;
+pub mod home;
 pub mod http;
 pub mod load;
 pub mod pki;
