@@ -18,8 +18,9 @@ pub fn raise_open_files() -> u64 {
     limit.rlim_cur
 }
 
-/// Keeps memory in small pages: the allocator asks for huge ones, and a gateway at rest would hold four times 2 MiB
-/// of which it uses a tenth.
+/// Keeps memory in small pages on machines that hand out huge ones unasked (`transparent_hugepage/enabled` is
+/// `always`): a gateway at rest would hold several times 2 MiB of which it uses a tenth. That the allocator does not ask
+/// for them is a feature of its crate, because it allocates before `main`.
 pub fn avoid_huge_pages() {
     // SAFETY: PR_SET_THP_DISABLE takes plain numbers and no memory of ours.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
