@@ -79,6 +79,23 @@ fn an_edit_by_hand_is_noticed_without_being_told() {
 }
 
 #[test]
+fn a_setting_that_waits_for_a_restart_is_named() {
+    let home = Home::of(&quick());
+    let gateway = home.start();
+    home.edit("config/settings.json", |settings| {
+        settings["cores"] = json!(2);
+        settings["journal"] = json!({"rotateBytes": 1 << 30});
+        settings["logLevel"] = json!("debug");
+    });
+    gateway.reload();
+    gateway.wait_for_line("a changed setting waits for a restart; cores");
+    gateway.wait_for_line("a changed setting waits for a restart; journal.rotateBytes");
+    let named = gateway.lines().iter().filter(|line| line.contains("waits for a restart")).count();
+    assert_eq!(named, 2, "the level is in force at once");
+    gateway.call(with_token(TOKEN)).expect(200);
+}
+
+#[test]
 fn a_token_is_valid_from_the_reload_that_brings_it_to_the_one_that_disables_it() {
     let home = Home::of(&quick());
     let gateway = home.start();

@@ -130,7 +130,7 @@ pub struct Settings {
     pub cores: usize,
     /// `drainTimeoutMs`, default 30,000: how long streams may go on after SIGTERM. 0 cuts them at once.
     pub drain_timeout: Duration,
-    /// TLS on the listener; default none. Takes a restart to switch on; the files are read again on SIGHUP.
+    /// TLS on the listener; default none. Effective from the next connection; the files are read again on SIGHUP.
     pub tls: Option<TlsFiles>,
     /// `caFile`: PEM file of roots that upstreams may also chain to; default none. Read again on SIGHUP.
     pub ca_file: Option<PathBuf>,
@@ -152,6 +152,23 @@ pub struct Settings {
     pub overridden: Vec<&'static str>,
 }
 
+impl Settings {
+    /// Names, as in the file, of what differs in `new` and takes effect with a restart only.
+    pub fn restart_needed(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("port", self.port != new.port),
+            ("host", self.host != new.host),
+            ("driver", self.driver != new.driver),
+            ("cores", self.cores != new.cores),
+            ("logFormat", self.log_format != new.log_format),
+            ("journal.bytesPerCore", self.journal.bytes_per_core != new.journal.bytes_per_core),
+            ("journal.fsyncIntervalMs", self.journal.fsync_interval != new.journal.fsync_interval),
+            ("journal.rotateBytes", self.journal.rotate_bytes != new.journal.rotate_bytes),
+        ];
+        differs.into_iter().filter_map(|(name, differs)| differs.then_some(name)).collect()
+    }
+}
+
 /// Certificate and key of the listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsFiles {
@@ -164,15 +181,16 @@ pub struct TlsFiles {
 /// `journal`: the per-core usage journals and their merge.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalSettings {
-    /// `bytesPerCore`, default 16 MiB: room for about 30,000 records between two merges, or in a stall of the disk. Takes a restart.
+    /// `bytesPerCore`, default 16 MiB: room for about 30,000 records between two merges, or in a stall of the disk.
+    /// Takes a restart.
     pub bytes_per_core: usize,
-    /// `fsyncIntervalMs`, default 100: what a power cut can take. Lower costs disk writes.
+    /// `fsyncIntervalMs`, default 100: what a power cut can take. Lower costs disk writes. Takes a restart.
     pub fsync_interval: Duration,
     /// `mergeIntervalMs`, default 100: age of the merged counters.
     pub merge_interval: Duration,
     /// Default `serve`.
     pub on_full: OnFull,
-    /// `rotateBytes`, default 256 MiB: size at which `data/usage.json` moves aside.
+    /// `rotateBytes`, default 256 MiB: size at which `data/usage.json` moves aside. Takes a restart.
     pub rotate_bytes: u64,
 }
 

@@ -13,7 +13,7 @@ use crate::auth::TokenKey;
 use crate::budget::counters::{CounterDeltas, CounterIds, CounterKey, Totals};
 use crate::clock;
 use crate::config::Env;
-use crate::config::settings::LogLevel;
+use crate::config::settings::{LogLevel, Settings};
 use crate::limits::{SNAPSHOTS_KEPT_MAX, WATCH_INTERVAL_MS};
 use crate::mailbox::{Mailbox, ToControl};
 use crate::snapshot::Snapshot;
@@ -54,6 +54,8 @@ struct State {
     /// Snapshots that cores may still count under, newest last.
     generations: Vec<Arc<Snapshot>>,
     ids: HashMap<CounterKey, CounterIds>,
+    /// The settings that the cores were started with.
+    started_with: Settings,
     next_watch: Instant,
     was_degraded: bool,
 }
@@ -61,8 +63,10 @@ struct State {
 /// Runs until it is told to finish; everything in the journals is in the store then.
 pub fn run(control: Control, inbox: &Receiver<ToControl>) {
     let now = clock::now();
+    let first = control.mailbox.snapshot();
     let mut state = State {
-        generations: vec![control.mailbox.snapshot()],
+        started_with: first.config.settings().clone(),
+        generations: vec![first],
         control,
         totals: Totals::default(),
         ids: HashMap::new(),
@@ -178,6 +182,7 @@ impl State {
     fn put_in_force(&mut self, snapshot: Arc<Snapshot>, why: &'static str) {
         self.control.log.set_level(level_of(&snapshot));
         self.control.metrics.control.config_generation.set(snapshot.generation);
+        let waiting = self.started_with.restart_needed(snapshot.config.settings());
         let fields = [("generation", Value::Integer(snapshot.generation)), ("why", Value::Text(why))];
         self.generations.push(Arc::clone(&snapshot));
         if self.generations.len() > SNAPSHOTS_KEPT_MAX {
@@ -186,6 +191,9 @@ impl State {
         }
         self.control.mailbox.publish(snapshot);
         log::info("configuration in force", &fields);
+        for name in waiting {
+            log::warn("a changed setting waits for a restart", &[("setting", Value::Text(name))]);
+        }
     }
 
     fn finish(mut self) {
