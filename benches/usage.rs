@@ -84,7 +84,7 @@ fn record_to_json_and_journal(bencher: Bencher<'_, '_>) {
         if number.is_multiple_of(1_000) {
             batch.clear();
             reader.drain(&mut batch);
-            reader.commit_merged();
+            reader.commit_merged(reader.drained());
         }
     });
 }

@@ -111,6 +111,8 @@ pub const JOURNAL_BYTES_MAX: usize = 1024 * MIB;
 /// Longest usage record in bytes. A longer one is not recorded and counted as lost; a record whose every string is at
 /// its bound stays below half of this.
 pub const RECORD_BYTES_MAX: usize = 64 * KIB;
+/// A sync of the usage file that takes longer than this, in milliseconds, degrades the store: the journals fill up.
+pub const USAGE_SYNC_STALL_MS: u64 = 5_000;
 /// Records waiting in memory of one core while its ring is full, in bytes. Beyond it records are lost and counted,
 /// or requests refused, as the configuration says.
 pub const JOURNAL_SPILL_BYTES_MAX: usize = 64 * MIB;

@@ -95,7 +95,7 @@ impl Process {
 
     /// The text of `/metrics`.
     pub fn metrics(&self) -> String {
-        // The page comes from the thread that also waits for the disk: while that stalls the answer is 503.
+        // The page comes from the thread that also writes files: while a write hangs the answer is 503.
         eventually("/metrics", || {
             let page = self.client().get("/metrics");
             (page.status == 200).then(|| page.text().to_owned())

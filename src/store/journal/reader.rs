@@ -69,11 +69,21 @@ impl JournalReader {
         self.drained = self.drain_start;
     }
 
-    /// Gives the space of everything drained back to the producer. Only after those records are durable elsewhere.
-    pub fn commit_merged(&mut self) {
-        if self.merged != self.drained {
-            self.merged = self.drained;
-            self.drain_start = self.drained;
+    /// Position up to which records were handed out.
+    pub fn drained(&self) -> u64 {
+        self.drained
+    }
+
+    /// Gives the space up to `position` back to the producer: what [`JournalReader::drained`] said at some time since
+    /// the last commit. Only after the records before it are durable elsewhere.
+    pub fn commit_merged(&mut self, position: u64) {
+        debug_assert!(
+            (self.merged..=self.drained).contains(&position),
+            "only what was drained is given back"
+        );
+        if self.merged != position {
+            self.merged = position;
+            self.drain_start = self.drain_start.max(position);
             // Release: the reads of those bytes are over before the producer may overwrite them.
             self.mapping.merged().store(self.merged, Ordering::Release);
         }

@@ -37,7 +37,7 @@ fn records_come_out_in_order_and_once() {
     assert!(drain(&mut reader).0.is_empty());
     reader.rollback();
     assert_eq!(drain(&mut reader).0.len(), 100, "what was not committed is given again");
-    reader.commit_merged();
+    reader.commit_merged(reader.drained());
     reader.rollback();
     assert!(drain(&mut reader).0.is_empty());
     assert!(reader.is_empty());
@@ -54,7 +54,7 @@ fn only_the_last_drain_is_undone() {
         reader.undo_drain();
     }
     drain(&mut reader);
-    reader.commit_merged();
+    reader.commit_merged(reader.drained());
     reader.undo_drain();
     assert!(reader.is_empty() && !reader.has_uncommitted());
 }
@@ -72,7 +72,7 @@ fn many_laps_lose_and_repeat_nothing() {
         let (lines, drained) = drain(&mut reader);
         assert_eq!(lines, (first..next).map(line).collect::<Vec<_>>(), "round {round}");
         assert_eq!(drained.corrupt, 0);
-        reader.commit_merged();
+        reader.commit_merged(reader.drained());
     }
     assert_eq!(writer.counts(), JournalCounts { written: next as u64, spilled: 0, lost: 0 });
 }
@@ -93,7 +93,7 @@ fn a_full_ring_spills_then_loses_and_recovers_in_order() {
         let (lines, _) = drain(&mut reader);
         assert!(!lines.is_empty());
         seen += lines.len() as u64;
-        reader.commit_merged();
+        reader.commit_merged(reader.drained());
         writer.tick();
     }
     assert_eq!(seen, taken);
@@ -122,7 +122,7 @@ fn an_opened_journal_gives_what_the_last_process_left() {
         writer.append(line(number).as_bytes()).unwrap();
     }
     drain(&mut reader);
-    reader.commit_merged();
+    reader.commit_merged(reader.drained());
     for number in 10..20 {
         writer.append(line(number).as_bytes()).unwrap();
     }
@@ -161,7 +161,7 @@ fn frames_of_an_earlier_lap_never_pass_for_new_ones() {
     for _ in 0..3 * JOURNAL_BYTES_MIN / 1024 {
         writer.append(&record).unwrap();
         drain(&mut reader);
-        reader.commit_merged();
+        reader.commit_merged(reader.drained());
     }
     drop((writer, reader));
     let (_, mut reader) = open(&path);
@@ -216,7 +216,7 @@ fn a_file_cut_short_gives_what_is_left_of_it() {
         let (mut writer, mut reader) = open(&path);
         let (lines, _) = drain(&mut reader);
         assert_eq!(lines, (0..lines.len()).map(line).collect::<Vec<_>>(), "cut at {cut}");
-        reader.commit_merged();
+        reader.commit_merged(reader.drained());
         writer.append(b"{}").unwrap();
         assert_eq!(drain(&mut reader).0, ["{}"], "cut at {cut}");
         assert_eq!(fs::metadata(&path).unwrap().len() as usize, intact.len());
@@ -293,7 +293,7 @@ fn two_threads_pass_every_record_in_order() {
                 assert_eq!(record, line(next));
                 next += 1;
             }
-            reader.commit_merged();
+            reader.commit_merged(reader.drained());
             std::thread::yield_now();
         }
     });
@@ -306,7 +306,7 @@ fn a_snapshot_shows_what_waits_and_changes_nothing() {
     let (mut writer, mut reader) = open(&path);
     writer.append(b"{\"id\":1}").unwrap();
     drain(&mut reader);
-    reader.commit_merged();
+    reader.commit_merged(reader.drained());
     writer.append(b"{\"id\":2}").unwrap();
     for _ in 0..2 {
         let snapshot = read_snapshot(&path).unwrap();
@@ -331,7 +331,7 @@ fn child_that_is_killed_while_it_appends() {
         writer.append(line(number).as_bytes()).unwrap();
         if number == records / 2 {
             drain(&mut reader);
-            reader.commit_merged();
+            reader.commit_merged(reader.drained());
         }
     }
     signal_hook::low_level::raise(signal_hook::consts::SIGKILL).unwrap();
@@ -388,7 +388,7 @@ proptest! {
         fs::write(&path, file).unwrap();
         let (mut writer, mut reader) = open(&path);
         drain(&mut reader);
-        reader.commit_merged();
+        reader.commit_merged(reader.drained());
         writer.append(b"{}").unwrap();
         prop_assert_eq!(drain(&mut reader).0, ["{}"]);
     }

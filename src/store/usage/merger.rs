@@ -8,22 +8,28 @@
 //!     recovery drains again and leaves out what the end of the file holds already
 //! ```
 //!
-//! When the disk refuses, records stay in the journals and the cores go on. Time is handed in; nothing here sleeps.
+//! The `fdatasync` runs on a thread of its own, one at a time; rounds go on meanwhile, and what they append waits for the
+//! next one. When the disk refuses or hangs, records stay in the journals and the cores go on. Time is handed in; nothing
+//! here sleeps.
 
 use std::fs;
 use std::io;
+use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::syncer::Syncer;
 use super::tail::remove_known;
 use super::{Repair, StoreHealth, UsageSettings, UsageStore};
-use crate::limits::MIB;
+use crate::limits::{MIB, USAGE_SYNC_STALL_MS};
 use crate::store::journal::{
     Found, Journal, JournalReader, JournalWriter, journal_path, journal_paths, ring_capacity,
 };
 
 /// After a failed recovery the next try waits this long: it reads the end of the usage files again.
 const RECOVERY_PAUSE: Duration = Duration::from_secs(1);
+/// A sync that takes longer degrades the store: the journals fill up meanwhile.
+const SYNC_STALL: Duration = Duration::from_millis(USAGE_SYNC_STALL_MS);
 /// The batch buffer is given back when a busy moment made it larger than this.
 const BATCH_BYTES_KEPT: usize = MIB;
 
@@ -57,7 +63,7 @@ pub struct MergeStats {
     pub bytes: u64,
     /// Damaged stretches found in journals.
     pub corrupt: u64,
-    /// Whether everything appended is on the disk and given back to the cores.
+    /// Whether a sync ended well, and the space of what was appended before it was given back to the cores.
     pub synced: bool,
     /// Whether the usage file was moved among the segments.
     pub rotated: bool,
@@ -65,12 +71,31 @@ pub struct MergeStats {
     pub degraded: bool,
 }
 
+impl AddAssign for MergeStats {
+    fn add_assign(&mut self, other: Self) {
+        self.records += other.records;
+        self.bytes += other.bytes;
+        self.corrupt += other.corrupt;
+        self.synced |= other.synced;
+        self.rotated |= other.rotated;
+        self.degraded |= other.degraded;
+    }
+}
+
 /// A journal that is read here.
 #[derive(Debug)]
 struct Source {
     reader: JournalReader,
+    /// How far it was drained when the sync that is under way began.
+    syncing_to: u64,
     /// Set for journals of cores that no longer run: deleted once they are empty.
     orphan: Option<PathBuf>,
+}
+
+impl Source {
+    fn new(reader: JournalReader, orphan: Option<PathBuf>) -> Self {
+        Self { syncing_to: reader.drained(), reader, orphan }
+    }
 }
 
 /// Merges all journals into the usage store. Owned by the control thread.
@@ -79,9 +104,15 @@ pub struct Merger {
     data_dir: PathBuf,
     sync_interval: Duration,
     store: UsageStore,
+    syncer: Syncer,
     sources: Vec<Source>,
     batch: Vec<u8>,
+    /// When the last sync began.
     synced_at: Option<Instant>,
+    /// Set while the usage file is about to be rotated: nothing is appended until all of it is synced and given back.
+    is_rotating: bool,
+    /// The sync that is under way takes longer than it may.
+    is_stalled: bool,
     /// Records may be in the journals and in the file: set until a recovery went through, with the time before which
     /// the next one is not tried.
     recovery_due: Option<Instant>,
@@ -128,23 +159,31 @@ impl Merger {
             data_dir: data_dir.to_owned(),
             sync_interval,
             store,
+            syncer: Syncer::start()?,
             sources: vec![],
             batch: vec![],
             synced_at: None,
+            is_rotating: false,
+            is_stalled: false,
             recovery_due: Some(now),
         };
         for (path, writer, reader) in found {
             paths.push(path);
             writers.push(writer);
-            merger.sources.push(Source { reader, orphan: None });
+            merger.sources.push(Source::new(reader, None));
         }
-        match merger.recover(now, unix_ms) {
-            Ok((stats, duplicates)) => {
+        let mut stats = MergeStats::default();
+        let recovered = merger.recover(now, unix_ms, &mut stats);
+        merger.begin_sync(now, &mut stats);
+        merger.wait_for_sync(now, unix_ms, &mut stats);
+        match (recovered, merger.health()) {
+            (Err(error), _) => report.recovery_error = Some(error.to_string()),
+            (Ok(_), StoreHealth::Degraded { reason }) => report.recovery_error = Some(reason),
+            (Ok(duplicates), StoreHealth::Healthy) => {
                 report.recovered = stats.records;
                 report.corrupt = stats.corrupt;
                 report.duplicates = duplicates;
             }
-            Err(error) => report.recovery_error = Some(error.to_string()),
         }
         let found = paths.into_iter().zip(writers).zip(std::mem::take(&mut merger.sources));
         let found = found.map(|((path, writer), source)| (path, writer, source.reader)).collect();
@@ -184,26 +223,32 @@ impl Merger {
                 },
             };
             writers.push(writer);
-            self.sources.push(Source { reader, orphan: None });
+            self.sources.push(Source::new(reader, None));
         }
         for (path, _, reader) in found {
-            self.sources.push(Source { reader, orphan: Some(path) });
+            self.sources.push(Source::new(reader, Some(path)));
         }
         self.remove_empty_orphans();
         Ok(writers)
     }
 
-    /// One round: takes what the journals hold, appends it, and when the sync interval is over makes it durable and
-    /// gives the space back. Never fails: what the disk refuses stays where it is, and [`Merger::health`] says so.
+    /// One round: takes what the journals hold, appends it, and when the sync interval is over begins to make it
+    /// durable; a later round gives the space back. Waits for no sync and never fails: what the disk refuses stays
+    /// where it is, and [`Merger::health`] says so.
     pub fn tick(&mut self, now: Instant, unix_ms: u64) -> MergeStats {
         let due = self.synced_at.is_none_or(|at| now.saturating_duration_since(at) >= self.sync_interval);
         self.round(now, unix_ms, due)
     }
 
-    /// The last round of an orderly end, after the cores have stopped: everything is made durable now.
+    /// The last round of an orderly end, after the cores have stopped: everything is made durable now, however long the
+    /// disk takes.
     pub fn finish(&mut self, now: Instant, unix_ms: u64) -> MergeStats {
         self.recovery_due = self.recovery_due.map(|_| now);
-        let stats = self.round(now, unix_ms, true);
+        let mut stats = MergeStats::default();
+        self.wait_for_sync(now, unix_ms, &mut stats);
+        stats += self.round(now, unix_ms, true);
+        self.wait_for_sync(now, unix_ms, &mut stats);
+        stats.degraded = self.health() != StoreHealth::Healthy;
         for source in &self.sources {
             // Spares the next start a search; nothing is lost without it.
             let _ = source.reader.flush();
@@ -213,7 +258,13 @@ impl Merger {
 
     /// Whether records reach the disk.
     pub fn health(&self) -> StoreHealth {
-        self.store.health()
+        match self.store.health() {
+            StoreHealth::Healthy if self.is_stalled => {
+                let reason = format!("the disk has confirmed nothing for {} ms", SYNC_STALL.as_millis());
+                StoreHealth::Degraded { reason }
+            }
+            health => health,
+        }
     }
 
     /// Bytes that wait in the journals, all cores together.
@@ -222,23 +273,33 @@ impl Merger {
     }
 
     fn round(&mut self, now: Instant, unix_ms: u64, sync_is_due: bool) -> MergeStats {
-        if let Some(due) = self.recovery_due {
-            if now < due {
-                return MergeStats { degraded: true, ..MergeStats::default() };
-            }
-            let degraded = MergeStats { degraded: true, ..MergeStats::default() };
-            return self.recover(now, unix_ms).map_or(degraded, |(stats, _)| stats);
-        }
         let mut stats = MergeStats::default();
-        self.drain_and_append(unix_ms, &mut stats);
-        if sync_is_due && (self.store.is_dirty() || self.has_uncommitted()) {
-            self.sync_and_commit(now, unix_ms, &mut stats);
-        } else if sync_is_due {
-            self.rotate(unix_ms, &mut stats);
+        if let Some(result) = self.syncer.ended() {
+            self.end_sync(result, now, unix_ms, &mut stats);
+        }
+        self.is_stalled = self.syncer.busy_for(now) >= SYNC_STALL;
+        match self.recovery_due {
+            Some(due) if now < due => {}
+            Some(_) => {
+                if self.recover(now, unix_ms, &mut stats).is_ok() {
+                    self.begin_sync(now, &mut stats);
+                }
+            }
+            None => {
+                if !self.is_rotating {
+                    self.drain_and_append(unix_ms, &mut stats);
+                    self.is_rotating = self.store.is_rotation_due(unix_ms).unwrap_or_default();
+                }
+                if (sync_is_due || self.is_rotating) && !self.syncer.is_busy() && !self.is_clean() {
+                    self.begin_sync(now, &mut stats);
+                }
+                self.rotate_if_clean(unix_ms, &mut stats);
+            }
         }
         if self.batch.capacity() > BATCH_BYTES_KEPT {
             self.batch = vec![];
         }
+        stats.degraded |= self.recovery_due.is_some() || self.health() != StoreHealth::Healthy;
         stats
     }
 
@@ -251,7 +312,6 @@ impl Merger {
                 continue;
             }
             if self.store.append_batch(&self.batch, unix_ms).is_err() {
-                stats.degraded = true;
                 source.reader.undo_drain();
                 return;
             }
@@ -260,59 +320,86 @@ impl Merger {
         }
     }
 
-    fn sync_and_commit(&mut self, now: Instant, unix_ms: u64, stats: &mut MergeStats) {
+    /// Begins to make everything appended so far durable. Only when no sync is under way.
+    fn begin_sync(&mut self, now: Instant, stats: &mut MergeStats) {
         self.synced_at = Some(now);
-        if self.store.sync().is_err() {
-            stats.degraded = true;
-            self.recovery_due = Some(now + RECOVERY_PAUSE);
-            return;
+        match self.store.begin_sync() {
+            Ok(job) => {
+                for source in &mut self.sources {
+                    source.syncing_to = source.reader.drained();
+                }
+                self.syncer.begin(job, now);
+            }
+            Err(_) => self.recover_later(now, stats),
         }
-        for source in &mut self.sources {
-            source.reader.commit_merged();
-        }
-        stats.synced = true;
-        self.remove_empty_orphans();
-        self.rotate(unix_ms, stats);
     }
 
-    fn rotate(&mut self, unix_ms: u64, stats: &mut MergeStats) {
+    /// Waits for the sync that is under way, if one is.
+    pub(super) fn wait_for_sync(&mut self, now: Instant, unix_ms: u64, stats: &mut MergeStats) {
+        if let Some(result) = self.syncer.wait() {
+            self.end_sync(result, now, unix_ms, stats);
+        }
+    }
+
+    /// Gives back what was appended before the sync began, and nothing that came after it.
+    fn end_sync(&mut self, result: io::Result<()>, now: Instant, unix_ms: u64, stats: &mut MergeStats) {
+        if self.store.end_sync(result).is_err() {
+            return self.recover_later(now, stats);
+        }
+        for source in &mut self.sources {
+            source.reader.commit_merged(source.syncing_to);
+        }
+        stats.synced = true;
+        self.is_stalled = false;
+        self.remove_empty_orphans();
+        self.rotate_if_clean(unix_ms, stats);
+    }
+
+    fn recover_later(&mut self, now: Instant, stats: &mut MergeStats) {
+        stats.degraded = true;
+        self.is_rotating = false;
+        self.recovery_due = Some(now + RECOVERY_PAUSE);
+    }
+
+    fn rotate_if_clean(&mut self, unix_ms: u64, stats: &mut MergeStats) {
+        if !self.is_rotating || !self.is_clean() {
+            return;
+        }
+        self.is_rotating = false;
         match self.store.rotate_if_due(unix_ms) {
-            Ok(target) => stats.rotated = target.is_some(),
+            Ok(target) => stats.rotated |= target.is_some(),
             Err(_) => stats.degraded = true,
         }
     }
 
-    /// Takes everything from all journals, leaves out what the usage files hold already, and makes the rest durable.
-    fn recover(&mut self, now: Instant, unix_ms: u64) -> io::Result<(MergeStats, u64)> {
+    /// Takes everything from all journals and appends what the usage files do not hold already; the next sync makes it
+    /// durable. Returns how many records were there. Only when no sync is under way.
+    fn recover(&mut self, now: Instant, unix_ms: u64, stats: &mut MergeStats) -> io::Result<u64> {
         // Until this has gone through, the next try is due after a pause.
         self.recovery_due = Some(now + RECOVERY_PAUSE);
-        self.synced_at = Some(now);
-        let mut stats = MergeStats::default();
         let mut batch = vec![];
-        let mut capacity = 0;
+        let (mut capacity, mut records) = (0, 0);
         for source in &mut self.sources {
             source.reader.rollback();
             let drained = source.reader.drain(&mut batch);
             stats.corrupt += drained.corrupt;
-            stats.records += drained.records;
+            records += drained.records;
             capacity += source.reader.capacity();
         }
         self.store.cut_leftovers()?;
         let duplicates = remove_known(&mut batch, &self.data_dir, capacity)?;
-        stats.records = stats.records.saturating_sub(duplicates);
-        stats.bytes = batch.len() as u64;
         if !batch.is_empty() {
             self.store.append_batch(&batch, unix_ms)?;
         }
-        self.store.sync()?;
-        for source in &mut self.sources {
-            source.reader.commit_merged();
-        }
+        stats.records += records.saturating_sub(duplicates);
+        stats.bytes += batch.len() as u64;
         self.recovery_due = None;
-        stats.synced = true;
-        self.remove_empty_orphans();
-        self.rotate(unix_ms, &mut stats);
-        Ok((stats, duplicates))
+        Ok(duplicates)
+    }
+
+    /// Whether everything appended is on the disk and given back.
+    fn is_clean(&self) -> bool {
+        !self.syncer.is_busy() && !self.store.is_dirty() && !self.has_uncommitted()
     }
 
     fn has_uncommitted(&self) -> bool {
@@ -327,6 +414,15 @@ impl Merger {
             }
             _ => true,
         });
+    }
+
+    /// A tick and the end of the sync that it began.
+    #[cfg(test)]
+    pub(super) fn tick_to_the_end(&mut self, now: Instant, unix_ms: u64) -> MergeStats {
+        let mut stats = self.tick(now, unix_ms);
+        self.wait_for_sync(now, unix_ms, &mut stats);
+        stats.degraded = self.recovery_due.is_some() || self.health() != StoreHealth::Healthy;
+        stats
     }
 
     #[cfg(test)]

@@ -10,6 +10,7 @@ mod merger;
 mod record;
 mod scan;
 mod segment;
+mod syncer;
 mod tail;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::limits::{JOURNAL_BYTES_DEFAULT, USAGE_LINE_BYTES_MAX, USAGE_SEGMENT_B
 use crate::telemetry::text::TimestampFormatter;
 use line::LineHead;
 use segment::{SegmentFile, free_segment_path};
+use syncer::SyncJob;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
@@ -86,8 +88,12 @@ pub struct UsageStore {
     day: Option<u64>,
     /// Length of the file when it was last known to be on the disk.
     synced_length: u64,
-    /// Appended since then.
+    /// Length of the file when the sync that is under way began; none while none is.
+    syncing_length: Option<u64>,
+    /// Appended since the last sync began.
     dirty: bool,
+    /// Entries of the folders changed since a sync that went well began.
+    folders_dirty: bool,
     /// A failed append or sync left bytes beyond this length; they go before anything else is appended.
     cut_to: Option<u64>,
     /// Why the last append failed, if it did; only an append that succeeds takes it back.
@@ -119,8 +125,10 @@ impl UsageStore {
             settings,
             day: first_day(&file)?,
             synced_length: file.length()?,
+            syncing_length: None,
             file,
             dirty: true,
+            folders_dirty: false,
             cut_to: None,
             append_error: None,
             sync_error: None,
@@ -159,35 +167,72 @@ impl UsageStore {
         Ok(())
     }
 
-    /// Waits until everything appended is on the disk.
+    /// What has to be done for everything appended so far to be on the disk: to be run by whoever may wait, and
+    /// reported to [`UsageStore::end_sync`] before the next one is begun.
     ///
     /// # Errors
-    /// From the file system. Then nothing appended since the last successful sync counts as stored: it is cut off
-    /// again (the kernel may have dropped those pages), and the caller appends it once more from the journals.
-    pub fn sync(&mut self) -> io::Result<()> {
-        let result = self.try_sync();
-        self.sync_error = result.as_ref().err().map(io::Error::to_string);
-        result
-    }
-
-    fn try_sync(&mut self) -> io::Result<()> {
-        self.cut_leftovers()?;
-        if let Err(error) = self.file.sync() {
-            self.cut_to = Some(self.synced_length);
-            let _ = self.cut_leftovers();
-            return Err(error);
-        }
-        self.synced_length = self.file.length()?;
+    /// From the file system, as those of [`UsageStore::end_sync`]; there is nothing to wait for then.
+    fn begin_sync(&mut self) -> io::Result<SyncJob> {
+        let length = self.cut_leftovers().and_then(|()| self.file.length());
+        let length = length.inspect_err(|error| self.sync_failed(error))?;
+        self.syncing_length = Some(length);
         self.dirty = false;
-        Ok(())
+        let folders = if self.folders_dirty {
+            vec![self.data_dir.clone(), segments_dir(&self.data_dir)]
+        } else {
+            vec![]
+        };
+        Ok(self.file.sync_job(folders))
     }
 
-    /// Whether something was appended since the last sync.
+    /// Takes note of how the sync ended that was begun last.
+    ///
+    /// # Errors
+    /// `result`'s own. Then nothing appended since the last successful sync counts as stored: it is cut off again (the
+    /// kernel may have dropped those pages), and the caller appends it once more from the journals.
+    fn end_sync(&mut self, result: io::Result<()>) -> io::Result<()> {
+        match result {
+            Ok(()) => {
+                self.sync_error = None;
+                // A file that was made since is not the one that was synced.
+                if let Some(length) = self.syncing_length.take() {
+                    self.synced_length = length;
+                    self.folders_dirty = false;
+                }
+                Ok(())
+            }
+            Err(error) => {
+                self.syncing_length = None;
+                self.sync_failed(&error);
+                Err(error)
+            }
+        }
+    }
+
+    fn sync_failed(&mut self, error: &io::Error) {
+        self.sync_error = Some(error.to_string());
+        self.dirty = true;
+        self.cut_to = Some(self.synced_length);
+        // Tried again before the next append.
+        let _ = self.cut_leftovers();
+    }
+
+    /// Whether something was appended since the last sync began.
     pub fn is_dirty(&self) -> bool {
         self.dirty
     }
 
-    /// Moves the file among the segments when it is full or its day (UTC) is over; returns where it went.
+    /// Whether the file is full or its day (UTC) is over.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn is_rotation_due(&self, unix_ms: u64) -> io::Result<bool> {
+        let length = self.file.length()?;
+        let day_is_over = self.day.is_some_and(|day| unix_ms / DAY_MS > day);
+        Ok(length > 0 && self.cut_to.is_none() && (length >= self.settings.segment_bytes_max || day_is_over))
+    }
+
+    /// Moves the file among the segments where that is due; returns where it went.
     ///
     /// To be called when everything is synced and committed: recovery looks for a journal's records in the files'
     /// newest part.
@@ -195,10 +240,7 @@ impl UsageStore {
     /// # Errors
     /// From the file system; the records are safe either way, and the next call tries again.
     pub fn rotate_if_due(&mut self, unix_ms: u64) -> io::Result<Option<PathBuf>> {
-        let length = self.file.length()?;
-        let day_is_over = self.day.is_some_and(|day| unix_ms / DAY_MS > day);
-        if length == 0 || self.cut_to.is_some() || !(length >= self.settings.segment_bytes_max || day_is_over)
-        {
+        if !self.is_rotation_due(unix_ms)? {
             return Ok(None);
         }
         let day_ms = self.day.unwrap_or(unix_ms / DAY_MS).saturating_mul(DAY_MS);
@@ -206,7 +248,6 @@ impl UsageStore {
         let target = free_segment_path(&self.data_dir, &day.as_str()[.."YYYY-MM-DD".len()])?;
         fs::rename(usage_path(&self.data_dir), &target)?;
         self.reopen()?;
-        File::open(segments_dir(&self.data_dir))?.sync_all()?;
         Ok(Some(target))
     }
 
@@ -223,7 +264,10 @@ impl UsageStore {
         self.file = SegmentFile::open(&usage_path(&self.data_dir))?;
         self.day = first_day(&self.file)?;
         self.synced_length = self.file.length()?;
-        File::open(&self.data_dir)?.sync_all()
+        self.syncing_length = None;
+        // The next sync makes the new name durable together with the first records under it.
+        self.folders_dirty = true;
+        Ok(())
     }
 
     fn cut_leftovers(&mut self) -> io::Result<()> {

@@ -7,6 +7,11 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+#[cfg(test)]
+use std::sync::{Mutex, PoisonError};
+
+use super::syncer::SyncJob;
 
 /// The file that records are appended to.
 pub fn usage_path(data_dir: &Path) -> PathBuf {
@@ -67,14 +72,14 @@ pub(super) fn free_segment_path(data_dir: &Path, day: &str) -> io::Result<PathBu
 /// `usage.json`, open for appending.
 #[derive(Debug)]
 pub(super) struct SegmentFile {
-    file: File,
+    file: Arc<File>,
     #[cfg(test)]
     pub(super) faults: Faults,
 }
 
 /// What a test lets go wrong.
 #[cfg(test)]
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Faults {
     /// Bytes that the disk still takes.
     pub(super) space: Option<u64>,
@@ -82,6 +87,19 @@ pub(super) struct Faults {
     pub(super) sync: bool,
     /// Whether `ftruncate` fails.
     pub(super) truncate: bool,
+    /// A sync takes until this can be locked.
+    pub(super) stall: Option<Arc<Mutex<()>>>,
+}
+
+#[cfg(test)]
+impl Faults {
+    /// What happens to a sync.
+    pub(super) fn of_sync(&self) -> io::Result<()> {
+        if let Some(stall) = &self.stall {
+            drop(stall.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+        if self.sync { Err(io::Error::from_raw_os_error(libc::EIO)) } else { Ok(()) }
+    }
 }
 
 impl SegmentFile {
@@ -89,7 +107,7 @@ impl SegmentFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
         Ok(Self {
-            file,
+            file: Arc::new(file),
             #[cfg(test)]
             faults: Faults::default(),
         })
@@ -132,26 +150,28 @@ impl SegmentFile {
         self.file.set_len(length)
     }
 
-    pub(super) fn sync(&mut self) -> io::Result<()> {
-        #[cfg(test)]
-        if self.faults.sync {
-            return Err(io::Error::from_raw_os_error(libc::EIO));
+    /// What makes the file and the entries of `folders` durable, to be run by a thread that may wait.
+    pub(super) fn sync_job(&self, folders: Vec<PathBuf>) -> SyncJob {
+        SyncJob {
+            file: Arc::clone(&self.file),
+            folders,
+            #[cfg(test)]
+            faults: self.faults.clone(),
         }
-        self.file.sync_data()
     }
 
     #[cfg(not(test))]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.file.write(bytes)
+        (&*self.file).write(bytes)
     }
 
     #[cfg(test)]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let Some(space) = &mut self.faults.space else { return self.file.write(bytes) };
+        let Some(space) = &mut self.faults.space else { return (&*self.file).write(bytes) };
         if *space == 0 {
             return Err(io::Error::from_raw_os_error(libc::ENOSPC));
         }
-        let written = self.file.write(&bytes[..bytes.len().min(*space as usize)])?;
+        let written = (&*self.file).write(&bytes[..bytes.len().min(*space as usize)])?;
         *space -= written as u64;
         Ok(written)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use proptest::prelude::*;
@@ -26,7 +27,7 @@ fn open(data_dir: &Path, cores: usize) -> (Merger, Vec<JournalWriter>, OpenRepor
 }
 
 fn tick(merger: &mut Merger) -> MergeStats {
-    merger.tick(crate::clock::now(), NOON_MS)
+    merger.tick_to_the_end(crate::clock::now(), NOON_MS)
 }
 
 fn line(number: u64) -> String {
@@ -197,12 +198,12 @@ fn records_whose_sync_failed_are_stored_once_more_and_once_only() {
     for number in 0..6 {
         writers[number as usize % 2].append(line(number).as_bytes()).unwrap();
         merger.faults().sync = number % 3 == 1;
-        let stats = merger.tick(now, NOON_MS);
+        let stats = merger.tick_to_the_end(now, NOON_MS);
         assert_eq!(stats.degraded, number % 3 != 0, "{number}: {stats:?}");
         assert_recovers(home.path(), &(0..=number).collect(), "after a failed sync");
         if number % 3 == 2 {
             now += Duration::from_secs(2);
-            assert!(merger.tick(now, NOON_MS).synced);
+            assert!(merger.tick_to_the_end(now, NOON_MS).synced);
             assert_eq!(merger.health(), StoreHealth::Healthy);
         }
     }
@@ -220,11 +221,84 @@ fn nothing_is_given_back_before_it_is_synced() {
     let at = |ms| start + Duration::from_millis(ms);
     for (ms, synced) in [(10, false), (99, false), (100, true), (150, false), (200, true)] {
         writers[0].append(line(ms).as_bytes()).unwrap();
-        let stats = merger.tick(at(ms), NOON_MS);
+        let stats = merger.tick_to_the_end(at(ms), NOON_MS);
         assert_eq!((stats.records, stats.synced), (1, synced), "at {ms} ms");
         assert_eq!(merger.waiting_bytes() == 0, synced, "at {ms} ms");
     }
     assert_eq!(merger.finish(at(201), NOON_MS), MergeStats::default());
+}
+
+#[test]
+fn a_sync_that_hangs_keeps_no_round_waiting_and_gives_nothing_back() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    let disk = Arc::new(Mutex::new(()));
+    merger.faults().stall = Some(Arc::clone(&disk));
+    let start = crate::clock::now();
+    let at = |ms| start + Duration::from_millis(ms);
+    let stalled = disk.lock().unwrap();
+    let mut append = |number| writers[0].append(line(number).as_bytes()).unwrap();
+    for (ms, degraded) in [(0, false), (100, false), (4_999, false), (5_000, true), (9_000, true)] {
+        append(ms);
+        let stats = merger.tick(at(ms), NOON_MS);
+        assert_eq!((stats.records, stats.synced, stats.degraded), (1, false, degraded), "at {ms} ms");
+        assert_eq!(merger.health() == StoreHealth::Healthy, !degraded, "at {ms} ms");
+    }
+    assert_eq!(stored(home.path()), [0, 100, 4_999, 5_000, 9_000]);
+    let waiting = merger.waiting_bytes();
+    assert_recovers(home.path(), &[0, 100, 4_999, 5_000, 9_000].into(), "while a sync hangs");
+    drop(stalled);
+    // The sync that hung covers the first record only.
+    let mut stats = MergeStats::default();
+    merger.wait_for_sync(at(9_001), NOON_MS, &mut stats);
+    assert!(stats.synced);
+    assert!((1..waiting).contains(&merger.waiting_bytes()), "{} of {waiting}", merger.waiting_bytes());
+    assert_eq!(merger.health(), StoreHealth::Healthy);
+    merger.finish(at(9_002), NOON_MS);
+    assert_eq!(merger.waiting_bytes(), 0);
+}
+
+#[test]
+fn records_appended_while_a_sync_failed_are_stored_once_more_and_once_only() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    let disk = Arc::new(Mutex::new(()));
+    let start = crate::clock::now();
+    let stalled = disk.lock().unwrap();
+    (merger.faults().stall, merger.faults().sync) = (Some(Arc::clone(&disk)), true);
+    for number in 0..4 {
+        writers[0].append(line(number).as_bytes()).unwrap();
+        assert_eq!(merger.tick(start, NOON_MS).records, 1);
+    }
+    (merger.faults().stall, merger.faults().sync) = (None, false);
+    drop(stalled);
+    assert!(merger.tick_to_the_end(start, NOON_MS).degraded);
+    assert!(stored(home.path()).is_empty(), "what followed the failed sync is cut off with it");
+    assert_recovers(home.path(), &(0..4).collect(), "after the failed sync");
+    let later = start + Duration::from_secs(2);
+    assert_eq!(merger.tick_to_the_end(later, NOON_MS).records, 4);
+    assert_eq!((stored(home.path()), merger.waiting_bytes()), (vec![0, 1, 2, 3], 0));
+}
+
+#[test]
+fn a_rotation_waits_until_everything_in_the_file_is_given_back() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    let disk = Arc::new(Mutex::new(()));
+    merger.faults().stall = Some(Arc::clone(&disk));
+    let now = crate::clock::now();
+    let stalled = disk.lock().unwrap();
+    for (number, unix_ms, records) in [(0, NOON_MS, 1), (1, NOON_MS + DAY_MS, 1), (2, NOON_MS + DAY_MS, 0)] {
+        writers[0].append(line(number).as_bytes()).unwrap();
+        let stats = merger.tick(now, unix_ms);
+        assert_eq!((stats.records, stats.rotated), (records, false), "{number}");
+    }
+    drop(stalled);
+    merger.faults().stall = None;
+    while !merger.tick_to_the_end(now, NOON_MS + DAY_MS).rotated {}
+    assert_recovers(home.path(), &(0..3).collect(), "after the rotation");
+    merger.finish(now, NOON_MS + DAY_MS);
+    assert_eq!((stored(home.path()), merger.waiting_bytes()), (vec![0, 1, 2], 0));
 }
 
 #[test]
@@ -241,10 +315,13 @@ fn the_file_is_rotated_by_day_and_by_size() {
         }
     }
     assert!(rotations.len() > 1, "{rotations:?}");
-    assert!(!merger.tick(crate::clock::now(), NOON_MS).rotated);
+    assert!(!merger.tick_to_the_end(crate::clock::now(), NOON_MS).rotated);
     writers[0].append(line(20).as_bytes()).unwrap();
-    assert!(merger.tick(crate::clock::now(), NOON_MS + DAY_MS).rotated);
-    assert!(!merger.tick(crate::clock::now(), NOON_MS + 2 * DAY_MS).rotated, "an empty file is not rotated");
+    assert!(merger.tick_to_the_end(crate::clock::now(), NOON_MS + DAY_MS).rotated);
+    assert!(
+        !merger.tick_to_the_end(crate::clock::now(), NOON_MS + 2 * DAY_MS).rotated,
+        "an empty file is not rotated"
+    );
     let names: Vec<_> = segment_paths(home.path()).unwrap();
     assert_eq!(names.len(), rotations.len() + 1);
     assert!(names[0].ends_with("usage-2026-01-01.json") && names[1].ends_with("usage-2026-01-01-2.json"));
@@ -384,6 +461,8 @@ enum Step {
         space: Option<u64>,
         sync_fails: bool,
         truncate_fails: bool,
+        /// Whether the sync ends before anything else happens.
+        waits: bool,
     },
     NextDay,
     Crash {
@@ -398,8 +477,9 @@ fn step() -> impl Strategy<Value = Step> {
     let rarely = || prop::bool::weighted(0.15);
     prop_oneof![
         4 => (0..2_usize, 0..20_u64).prop_map(|(core, records)| Step::Append { core, records }),
-        4 => (fault, rarely(), rarely())
-            .prop_map(|(space, sync_fails, truncate_fails)| Step::Tick { space, sync_fails, truncate_fails }),
+        4 => (fault, rarely(), rarely(), prop::bool::ANY).prop_map(
+            |(space, sync_fails, truncate_fails, waits)| Step::Tick { space, sync_fails, truncate_fails, waits }
+        ),
         1 => Just(Step::NextDay),
         1 => (1..4_usize).prop_map(|cores| Step::Crash { cores }),
         1 => Just(Step::Look),
@@ -422,10 +502,14 @@ proptest! {
                         number += 1;
                     }
                 }
-                Step::Tick { space, sync_fails, truncate_fails } => {
-                    *merger.faults() = segment::Faults { space, sync: sync_fails, truncate: truncate_fails };
+                Step::Tick { space, sync_fails, truncate_fails, waits } => {
+                    *merger.faults() = segment::Faults { space, sync: sync_fails, truncate: truncate_fails, stall: None };
                     now += Duration::from_millis(400);
-                    merger.tick(now, unix_ms);
+                    if waits {
+                        merger.tick_to_the_end(now, unix_ms);
+                    } else {
+                        merger.tick(now, unix_ms);
+                    }
                 }
                 Step::NextDay => unix_ms += DAY_MS,
                 Step::Crash { cores } => {
