@@ -152,6 +152,24 @@ pub const MODEL_NAME_BYTES_MAX: usize = 256;
 pub const CONFIG_FILE_BYTES_MAX: u64 = 256 * MIB as u64;
 /// Longest credential that is hashed, in bytes. Beyond it: 401 without a hash. Ours have 70.
 pub const TOKEN_BYTES_MAX: usize = 512;
+/// Longest token that is tried on slow hashes, in bytes. Beyond it: 401 without a run.
+pub const SLOW_TOKEN_BYTES_MAX: usize = 256;
+/// Tokens of a configuration that may be stored as slow hashes; more are a mistake of the file. An unknown token can
+/// cost a run for each of them.
+pub const SLOW_TOKENS_MAX: usize = 64;
+/// Memory, passes and lanes that a slow hash may ask for; more is a mistake of the file. The hashes that are made for
+/// router keys ask for 65,536 KiB, 3 and 4: a tenth of a second. One is computed at a time.
+pub const ARGON2_MEMORY_KIB_MAX: u32 = 262_144;
+/// See [`ARGON2_MEMORY_KIB_MAX`].
+pub const ARGON2_PASSES_MAX: u32 = 16;
+/// See [`ARGON2_MEMORY_KIB_MAX`].
+pub const ARGON2_LANES_MAX: u32 = 64;
+/// Tokens that wait to be tried on slow hashes, all cores together. Beyond it: 503.
+pub const PROOF_QUEUE_MAX: usize = 16;
+/// Longest wait for that, in milliseconds; then 503.
+pub const PROOF_WAIT_MS: u64 = 10_000;
+/// Wrong tokens that are remembered for each slow hash, by digest.
+pub const REFUTED_TOKENS_MAX: usize = 256;
 // The simulated provider
 
 /// Most output tokens of one simulated answer, thinking and tool calls included. More is cut to it. At six

@@ -31,7 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Facts about providers and the configuration made of them
     ("provider", &["dialect"]),
     ("config", &["dialect", "limits", "provider"]),
-    ("auth", &["config", "limits"]),
+    ("auth", &["config", "limits", "mailbox::Reply"]),
     // Seen from both sides
     ("telemetry", &["budget", "clock", "dialect", "limits"]),
     ("mailbox::reply", &[]),
@@ -51,6 +51,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "shard",
         &[
+            "auth::Prover",
             "budget",
             "clock",
             "limits",
@@ -108,6 +109,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "server::connection",
         &[
             "auth::LastToken",
+            "clock",
             "dialect",
             "endpoints",
             "gateway",
@@ -131,6 +133,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
         &[
+            "auth::Prover",
             "budget",
             "clock",
             "config",

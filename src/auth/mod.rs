@@ -1,18 +1,22 @@
 //! Project token to principal.
 //!
 //! Owns the reading of the credential from a request's fields, the keyed hash of a token, the look-up over an
-//! immutable snapshot and the minting of new tokens. No I/O and no clock; the wall clock is an argument. Nothing
-//! here keeps a token: only its hash.
+//! immutable snapshot, the slow hashes that some tokens are stored as, and the minting of new tokens. No I/O and no
+//! clock; the wall clock is an argument. Nothing here keeps a token beyond its connection: only its hash.
 //!
 //! Source: the project's API specification, section 2 (which fields), management specification, section 2.3 (token
 //! format); RFC 6750, section 2.1 (Bearer).
 
 mod credential;
 mod index;
+mod proof;
 mod token;
+
+use std::hint::black_box;
 
 pub use credential::credential;
 pub use index::{LastToken, Principal, TokenIndex};
+pub use proof::Prover;
 pub use token::{Minted, TokenKey, mint, snippet};
 
 /// Why a request is not from anyone we know. All of them are answered with 401 and the same text, so that a
@@ -25,6 +29,9 @@ pub enum AuthError {
     /// A credential that no project has.
     #[error("the token is not known")]
     Unknown,
+    /// It may be one that is stored as a slow hash, which has to be computed first: see [`TokenIndex::prove`].
+    #[error("the token has not been verified yet")]
+    Unproven,
     /// The token is switched off.
     #[error("the token is switched off")]
     Disabled,
@@ -34,4 +41,10 @@ pub enum AuthError {
     /// `Authorization` and `x-api-key` do not say the same.
     #[error("Authorization and x-api-key hold different credentials")]
     Mismatch,
+}
+
+/// Whether two byte strings are the same, in a time that depends on their length alone.
+fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+    let difference = one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b));
+    one.len() == other.len() && black_box(difference) == 0
 }

@@ -9,6 +9,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use super::{StartArgs, fail};
+use crate::auth::Prover;
 use crate::clock;
 use crate::config::settings::{Driver, LogFormat};
 use crate::config::{Env, Settings};
@@ -89,6 +90,9 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let signals = listen_for_signals(&mailbox)?;
     let resolver =
         ResolverThreads::start().map_err(|error| format!("cannot start resolver threads: {error}"))?;
+    let prover = Prover::start(process::give_way)
+        .map_err(|error| format!("cannot start the thread for slow hashes: {error}"))?;
+    let prover = Arc::new(prover);
     let control = Control {
         token_key: loaded.keys.token_key().clone(),
         watch: loaded.watch,
@@ -121,6 +125,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
             journal,
             log: log.core_end(),
             ids: TraceIds::from_system().map_err(|_| "the system gives no random numbers".to_owned())?,
+            prover: Arc::clone(&prover),
         };
         let plan = CorePlan {
             parts,

@@ -19,6 +19,7 @@ pub(crate) mod position;
 pub mod project;
 pub mod secret;
 pub mod settings;
+mod slow_hash;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,9 +30,10 @@ pub use env::Env;
 pub use limit::{Limit, LimitSet, LimitsMode, Metric, Period, RollingUnit, Window};
 pub use mistake::{Mistake, Warning};
 pub use model::Model;
-pub use project::{HonorRequestedModel, Policy, Project, ProjectModel, Token};
+pub use project::{HonorRequestedModel, Policy, Project, ProjectModel, Token, TokenHash};
 pub use secret::Secret;
 pub use settings::Settings;
+pub use slow_hash::SlowHash;
 
 use self::mistake::{Path, Sink, kind};
 use crate::provider::Catalogue;

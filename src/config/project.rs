@@ -14,6 +14,8 @@ use super::fields::Fields;
 use super::limit::LimitSet;
 use super::mistake::{Path, Sink, describe, kind, quote};
 use super::settings::{TRACE_STREAMS, TraceStream};
+use super::slow_hash::{self, SlowHash};
+use crate::limits::SLOW_TOKENS_MAX;
 
 /// One day in milliseconds.
 const DAY_MS: u64 = 86_400_000;
@@ -75,8 +77,8 @@ pub struct ProjectModel {
 pub struct Token {
     /// Unique id within the project.
     pub id: String,
-    /// Keyed hash of the whole token, the look-up key.
-    pub hash: [u8; 32],
+    /// What the token is known by.
+    pub hash: TokenHash,
     /// First characters of the token, to tell tokens apart.
     pub snippet: String,
     /// Labels.
@@ -91,6 +93,15 @@ pub struct Token {
     pub models: Vec<ProjectModel>,
     /// Limits of the whole token.
     pub limits: LimitSet,
+}
+
+/// How a token is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum TokenHash {
+    /// Keyed hash of the whole token: the look-up key.
+    Keyed([u8; 32]),
+    /// A hash that has to be computed to tell whether it is that of a token.
+    Slow(SlowHash),
 }
 
 /// A routing policy, read by the routing room.
@@ -146,12 +157,21 @@ struct Reader<'m> {
     names: HashSet<String>,
     /// Slugs given in the file or handed out, and whether the owner was met yet.
     slugs: HashMap<String, bool>,
-    hashes: HashMap<[u8; 32], String>,
+    hashes: HashMap<TokenHash, String>,
+    /// Tokens stored as slow hashes so far.
+    slow_tokens: usize,
 }
 
 impl<'m> Reader<'m> {
     fn new(models: &'m HashMap<String, usize>, slugs: HashMap<String, bool>) -> Self {
-        Self { models, ids: HashSet::new(), names: HashSet::new(), slugs, hashes: HashMap::new() }
+        Self {
+            models,
+            ids: HashSet::new(),
+            names: HashSet::new(),
+            slugs,
+            hashes: HashMap::new(),
+            slow_tokens: 0,
+        }
     }
 
     fn project(&mut self, f: &Fields<'_>) -> Option<Project> {
@@ -251,9 +271,11 @@ impl<'m> Reader<'m> {
             f.mistake("id", format!("{} again", quote(id)), "an id that is unique within the project");
         }
         let hash = self.token_hash(f, id);
+        let has_hash = hash.is_some();
+        // Read in any case: what is wrong with the other keys is to be found as well.
         let token = Token {
             id: id.to_owned(),
-            hash: hash.unwrap_or_default(),
+            hash: hash.unwrap_or(TokenHash::Keyed([0; 32])),
             snippet: f.string("tokenSnippet").unwrap_or_default().to_owned(),
             labels: f.strings("labels"),
             expires_at_ms: read_time(f, "expiresAt"),
@@ -264,10 +286,10 @@ impl<'m> Reader<'m> {
         };
         f.also_known(&["token", "encryptedToken", "createdAt", "lastUsedAt", "name", "description"]);
         f.finish();
-        hash.map(|_| token)
+        has_hash.then_some(token)
     }
 
-    fn token_hash(&mut self, f: &Fields<'_>, id: &str) -> Option<[u8; 32]> {
+    fn token_hash(&mut self, f: &Fields<'_>, id: &str) -> Option<TokenHash> {
         let Some(text) = f.secret("tokenHash") else {
             let message = match f.value("encryptedToken") {
                 Some(_) => "the token cannot be decrypted without LOCALROUTER_SECRET_KEY and is not accepted",
@@ -276,22 +298,40 @@ impl<'m> Reader<'m> {
             f.sink.warn(&f.path, message);
             return None;
         };
-        if text.starts_with("$argon2") {
-            f.warn("tokenHash", "Argon2 hashes of tokens are not supported yet; this token is not accepted");
-            return None;
-        }
-        let Some(hash) = text.strip_prefix(TOKEN_HASH_PREFIX).and_then(unhex) else {
-            f.mistake(
-                "tokenHash",
-                "something else",
-                format!("\"{TOKEN_HASH_PREFIX}\" and 64 hexadecimal digits"),
+        let hash = if text.starts_with(slow_hash::PREFIX) {
+            self.slow_hash(f, text)?
+        } else if let Some(hash) = text.strip_prefix(TOKEN_HASH_PREFIX).and_then(unhex) {
+            TokenHash::Keyed(hash)
+        } else {
+            let expected = format!(
+                "\"{TOKEN_HASH_PREFIX}\" and 64 hexadecimal digits, or an Argon2id hash ($argon2id$…)"
             );
+            f.mistake("tokenHash", "something else", expected);
             return None;
         };
-        if let Some(other) = self.hashes.insert(hash, id.to_owned()) {
+        if let Some(other) = self.hashes.insert(hash.clone(), id.to_owned()) {
             f.mistake("tokenHash", format!("the same token as {}", quote(&other)), "a token of its own");
         }
         Some(hash)
+    }
+
+    fn slow_hash(&mut self, f: &Fields<'_>, text: &str) -> Option<TokenHash> {
+        let Some(hash) = SlowHash::parse(text) else {
+            f.mistake("tokenHash", "another kind of Argon2 hash", SlowHash::expected());
+            return None;
+        };
+        self.slow_tokens += 1;
+        if self.slow_tokens > SLOW_TOKENS_MAX {
+            let expected = format!("at most {SLOW_TOKENS_MAX} tokens with Argon2 hashes");
+            f.mistake("tokenHash", "one more Argon2 hash", expected);
+            return None;
+        }
+        if f.string("tokenSnippet").is_none_or(str::is_empty) {
+            let message = "without the token's first characters here, this slow hash is computed for every unknown \
+                           token until its own was seen";
+            f.warn("tokenSnippet", message);
+        }
+        Some(TokenHash::Slow(hash))
     }
 }
 

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::dialect::Dialect;
+use crate::limits::SLOW_TOKENS_MAX;
 use crate::provider::Call;
 
 struct Checked {
@@ -234,7 +235,7 @@ fn a_project_is_read_with_all_it_may_say() {
     assert_eq!(project.models[0].limits.mode, LimitsMode::Extend);
     assert_eq!(project.models[0].limits.limits[0].value, 2_000_000_000_000);
     let token = &project.tokens[0];
-    assert_eq!((token.hash, token.disabled), ([0xaa; 32], true));
+    assert_eq!((&token.hash, token.disabled), (&TokenHash::Keyed([0xaa; 32]), true));
     assert_eq!(token.expires_at_ms, Some(1_801_353_600_000));
     assert_eq!(
         (token.labels.as_slice(), token.project_ids.as_slice()),
@@ -301,10 +302,41 @@ fn every_mistake_in_projects_is_placed_exactly() {
 
 #[test]
 fn tokens_that_can_never_match_are_left_out_with_a_warning() {
-    let text = r#"[{"id":"1","tokens":[{"id":"a"},{"id":"b","encryptedToken":"x"},{"id":"c","tokenHash":"$argon2id$v=19$x"}]}]"#;
+    let text = r#"[{"id":"1","tokens":[{"id":"a"},{"id":"b","encryptedToken":"x"}]}]"#;
     let checked = check("", text);
     assert!(checked.config.unwrap().projects()[0].tokens.is_empty());
-    assert_eq!(checked.warnings.len(), 3);
+    assert_eq!(checked.warnings.len(), 2);
+}
+
+#[test]
+fn slow_hashes_of_tokens_are_read_bounded_and_unique() {
+    let hash = |number: usize| {
+        format!(
+            "$argon2id$v=19$m=64,t=1,p=1$AAECAwQFBgcICQo{number:03}0ODw$qPjskEow3bJFVqoQi5KHMMwE6KQGi19afHjE7WvIpV4"
+        )
+    };
+    let project = |hashes: &[String]| {
+        let token = |(at, hash): (usize, &String)| json!({"id": at.to_string(), "tokenHash": hash, "tokenSnippet": "rtr_"});
+        json!([{"id": "p", "tokens": hashes.iter().enumerate().map(token).collect::<Vec<_>>()}]).to_string()
+    };
+    let most: Vec<String> = (0..SLOW_TOKENS_MAX).map(hash).collect();
+    let checked = check("", &project(&most));
+    assert_eq!(checked.warnings, []);
+    let config = checked.config.unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    assert!(matches!(&config.projects()[0].tokens[63].hash, TokenHash::Slow(hash) if hash.memory_kib == 64));
+    let cases = [
+        ("one more", [most.as_slice(), &[hash(SLOW_TOKENS_MAX)]].concat(), "[0].tokens[64].tokenHash"),
+        ("twice", vec![hash(1), hash(1)], "[0].tokens[1].tokenHash"),
+        ("broken", vec!["$argon2id$v=19$x".to_owned()], "[0].tokens[0].tokenHash"),
+        ("too costly", vec![hash(1).replace("m=64", "m=400000")], "[0].tokens[0].tokenHash"),
+    ];
+    for (name, hashes, place) in cases {
+        let mistakes = check("", &project(&hashes)).config.expect_err(name);
+        let places: Vec<&str> = mistakes.iter().map(|mistake| mistake.path.as_str()).collect();
+        assert_eq!(places, [place], "{name}");
+    }
+    let checked = check("", &project(&[hash(1)]).replace("rtr_", ""));
+    assert!(checked.warnings[0].message.contains("first characters"), "{:?}", checked.warnings);
 }
 
 #[test]

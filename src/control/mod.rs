@@ -169,7 +169,12 @@ impl State {
         let generation = self.generations.last().map_or(0, |snapshot| snapshot.generation) + 1;
         let root: PathBuf = self.control.home.root().to_owned();
         match Snapshot::build(loaded.config, self.control.token_key.clone(), generation, &root) {
-            Ok(snapshot) => self.put_in_force(Arc::new(snapshot), why),
+            Ok(mut snapshot) => {
+                if let Some(before) = self.generations.last() {
+                    snapshot.tokens.remember(&before.tokens);
+                }
+                self.put_in_force(Arc::new(snapshot), why);
+            }
             Err(mistakes) => {
                 for mistake in &mistakes {
                     log::error("configuration not taken", &[("mistake", Value::Text(mistake))]);

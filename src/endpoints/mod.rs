@@ -35,6 +35,13 @@ pub struct Admitted {
     what: What,
 }
 
+impl Admitted {
+    /// Whether the token has to be verified first; the head is to be judged again after that.
+    pub fn is_unproven(&self) -> bool {
+        matches!(self.what, What::Refused(GatewayError::Unauthorized(AuthError::Unproven)))
+    }
+}
+
 #[derive(Debug)]
 enum What {
     /// For a project: text, models, or a provider's other endpoint.

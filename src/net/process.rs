@@ -1,5 +1,5 @@
-//! What the process asks of the kernel for itself, once, before any thread starts.
-#![expect(unsafe_code, reason = "prctl and setrlimit have no safe binding in std")]
+//! What the process asks of the kernel for itself, once, before any thread starts; and what a thread asks.
+#![expect(unsafe_code, reason = "prctl, setrlimit and setpriority have no safe binding in std")]
 
 /// Raises the limit on open files to what is allowed: each stream holds two.
 ///
@@ -24,4 +24,11 @@ pub fn raise_open_files() -> u64 {
 pub fn avoid_huge_pages() {
     // SAFETY: PR_SET_THP_DISABLE takes plain numbers and no memory of ours.
     unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) };
+}
+
+/// Lets every other thread of the process go first: for work on the calling thread that may take its time. A system
+/// that refuses it loses nothing but that order.
+pub fn give_way() {
+    // SAFETY: plain numbers; on Linux "process 0" is the calling thread.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
 }

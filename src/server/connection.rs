@@ -11,12 +11,13 @@ use std::task::Poll;
 use std::time::Duration;
 
 use crate::auth::LastToken;
+use crate::clock;
 use crate::dialect::Dialect;
 use crate::endpoints::{self, Admitted};
 use crate::gateway::{self, After, Client, Exchange};
 use crate::guard::{Guard, guard};
 use crate::http1::{HeadError, HeadProgress, RequestSlots, parse_request};
-use crate::limits::REQUESTS_PER_TURN;
+use crate::limits::{PROOF_WAIT_MS, REQUESTS_PER_TURN};
 use crate::net::deadline::OnExpiry;
 use crate::net::{Conn, Input};
 use crate::respond::GatewayError;
@@ -107,17 +108,19 @@ async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, las
     let (mut waiting_idle, mut head_timed) = (input.is_empty(), false);
     loop {
         if !input.is_empty() && progress.worth_parsing(input.bytes()) {
-            let mut slots = RequestSlots::new();
-            match parse_request(input.bytes(), &mut slots) {
-                Ok(None) => {}
-                Err(error) => return Next::Refused(GatewayError::Head(error)),
-                Ok(Some(head)) => {
+            match judge(shard, input, last) {
+                Judged::Incomplete => {}
+                Judged::Malformed(error) => return Next::Refused(GatewayError::Head(error)),
+                Judged::Head(view, admitted) => {
                     conn.deadline().clear();
-                    let view = shard.view();
-                    let admitted = endpoints::admit(&view, &head, last, shard.trace_id());
-                    let head_bytes = head.head_bytes;
-                    input.consume(head_bytes);
-                    return Next::Admitted(view, Box::new(admitted));
+                    if !admitted.is_unproven() {
+                        return Next::Admitted(view, admitted);
+                    }
+                    if !Box::pin(prove(shard, &view, last)).await {
+                        return Next::Refused(GatewayError::Busy);
+                    }
+                    progress = HeadProgress::default();
+                    continue;
                 }
             }
         }
@@ -147,6 +150,36 @@ async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, las
             Ok(0) | Err(_) => return Next::Closed,
         }
     }
+}
+
+/// What the bytes in hand are.
+enum Judged {
+    Incomplete,
+    Malformed(HeadError),
+    Head(Rc<View>, Box<Admitted>),
+}
+
+/// Parses the head in hand and admits it. It stays there where its token has to be verified first.
+fn judge(shard: &Rc<Shard>, input: &mut Input, last: &mut LastToken) -> Judged {
+    let mut slots = RequestSlots::new();
+    let head = match parse_request(input.bytes(), &mut slots) {
+        Ok(None) => return Judged::Incomplete,
+        Err(error) => return Judged::Malformed(error),
+        Ok(Some(head)) => head,
+    };
+    let view = shard.view();
+    let admitted = endpoints::admit(&view, &head, last, shard.trace_id());
+    let head_bytes = head.head_bytes;
+    if !admitted.is_unproven() {
+        input.consume(head_bytes);
+    }
+    Judged::Head(view, Box::new(admitted))
+}
+
+/// Has the connection's token verified; `false` when that would take too long.
+async fn prove(shard: &Shard, view: &View, last: &LastToken) -> bool {
+    let Some(reply) = view.snapshot.tokens.prove(&shard.prover, last, clock::unix_ms()) else { return false };
+    monoio::time::timeout(Duration::from_millis(PROOF_WAIT_MS), reply.wait()).await.is_ok()
 }
 
 /// Answers a head that is no request.

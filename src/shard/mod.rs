@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::auth::Prover;
 use crate::budget::counters::{CoreCounters, CounterDeltas};
 use crate::clock;
 use crate::mailbox::{Mailbox, ToControl};
@@ -39,6 +40,8 @@ pub struct ShardParts {
     pub log: log::ThreadLog,
     /// Source of trace ids.
     pub ids: TraceIds,
+    /// Computes slow hashes of tokens.
+    pub prover: Arc<Prover>,
 }
 
 /// One core's state.
@@ -61,6 +64,8 @@ pub struct Shard {
     pub counters: RefCell<CoreCounters>,
     /// Formats the time of records.
     pub timestamps: RefCell<TimestampFormatter>,
+    /// Computes slow hashes of tokens.
+    pub prover: Arc<Prover>,
     ids: RefCell<TraceIds>,
     view: RefCell<Rc<View>>,
     heads: RefCell<Vec<Vec<u8>>>,
@@ -86,6 +91,7 @@ impl Shard {
             journal: RefCell::new(parts.journal),
             counters: RefCell::default(),
             timestamps: RefCell::default(),
+            prover: parts.prover,
             ids: RefCell::new(parts.ids),
             view: RefCell::new(Rc::new(view)),
             heads: RefCell::default(),

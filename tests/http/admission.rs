@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Setup, TOKEN, on_each_driver};
+use crate::support::{Client, Setup, TOKEN, on_each_driver};
 
 const OTHER: &str = "sk-rt-1111111111111111111111111111111111111111111111111111111111111111";
 const DISABLED: &str = "sk-rt-2222222222222222222222222222222222222222222222222222222222222222";
@@ -168,4 +168,53 @@ fn a_path_may_name_the_project() {
         let expected = expected.map(|(project, token)| (project.to_owned(), token.to_owned()));
         assert_eq!(records.iter().map(booked).collect::<Vec<_>>(), expected);
     });
+}
+
+/// A router key and its hash, made with the reference implementation of Argon2.
+const ROUTER_KEY: &str = "rtr_Zm9vYmFyYmF6cXV4Zm9vYmFyYmF6cXV4Zm9vYmFyYmF";
+const ROUTER_KEY_HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$AAECAwQFBgcICQoLDA0ODw$tF/KYP0tNcdlfu9NPae7rs5s7Rh7snUZqiFK6rzGUvE";
+
+fn with_router_key(snippet: &str) -> Setup {
+    setup().token(json!({"id": "router", "tokenHash": ROUTER_KEY_HASH, "tokenSnippet": snippet}))
+}
+
+#[test]
+fn a_token_stored_as_an_argon2_hash_is_accepted_on_every_dialect() {
+    on_each_driver(|driver| {
+        let gateway = with_router_key("rtr_Zm9vYm").driver(driver).start();
+        for (token, status) in [("rtr_Zm9vYmwrong", 401), (ROUTER_KEY, 200), ("rtr_Zm9vYmwrong", 401)] {
+            for path in PATHS {
+                let answer = gateway.call(request(path, &format!("x-api-key: {token}\r\n")));
+                assert_eq!(answer.status, status, "{path}: {}", answer.text());
+            }
+        }
+        let records = gateway.usage_records(3);
+        assert!(records.iter().all(|record| record["tokenId"] == "router"), "{records:?}");
+        // What was learned outlives a reload; the file is as it was.
+        gateway.reload();
+        assert_eq!(gateway.call(request(PATHS[0], &format!("x-api-key: {ROUTER_KEY}\r\n"))).status, 200);
+        let stored = std::fs::read_to_string(gateway.file("config/projects.json")).unwrap();
+        assert!(stored.contains(ROUTER_KEY_HASH) && !stored.contains(ROUTER_KEY));
+    });
+}
+
+#[test]
+fn a_flood_of_wrong_tokens_is_shed_and_the_others_are_served() {
+    let gateway = with_router_key("").cores(2).start();
+    let mut flood: Vec<Client> = (0..64).map(|_| gateway.client()).collect();
+    for (number, client) in flood.iter_mut().enumerate() {
+        client.send(request(PATHS[0], &format!("x-api-key: rtr_{number}\r\n")));
+    }
+    let known = request(PATHS[0], &format!("x-api-key: {TOKEN}\r\n"));
+    assert_eq!(gateway.call(known).status, 200);
+    gateway.reload();
+    let answers: Vec<_> = flood.iter_mut().map(Client::read_response).collect();
+    let count = |status: u16, code: &str| {
+        let is_it = |code_of: Value| code_of["error"]["code"] == code;
+        answers.iter().filter(|answer| answer.status == status && is_it(answer.json())).count()
+    };
+    let (refused, shed) = (count(401, "unauthorized"), count(503, "busy"));
+    assert_eq!(refused + shed, 64, "{refused} refused, {shed} shed");
+    assert!(refused > 0 && shed > 0, "{refused} refused, {shed} shed");
 }

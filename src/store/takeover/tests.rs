@@ -5,7 +5,7 @@ use std::fs;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::{Config, Document, Documents, Env};
+use crate::config::{Config, Document, Documents, Env, TokenHash};
 use crate::provider::Catalogue;
 use crate::store::secret::SEALED_PREFIX;
 use crate::store::secret::tests::{keys, legacy_ciphertext};
@@ -37,8 +37,8 @@ fn config(taken: &Taken) -> Config {
         .unwrap_or_else(|mistakes| panic!("{mistakes:?}"))
 }
 
-fn digest(token: &str) -> [u8; 32] {
-    keys(1).token_key().digest(token.as_bytes())
+fn keyed(token: &str) -> TokenHash {
+    TokenHash::Keyed(keys(1).token_key().digest(token.as_bytes()))
 }
 
 fn member_names(value: &Value) -> Vec<&str> {
@@ -71,8 +71,8 @@ fn a_home_of_upstream_0_2_with_keys_and_tokens_in_clear() {
     assert_eq!(member_names(&taken.projects[0]), ["id", "name", "custom", "tokens"]);
     let config = config(&taken);
     assert_eq!(config.models()[0].api_key.as_ref().unwrap().expose(), "sk-live-1");
-    assert_eq!(config.projects()[0].tokens[0].hash, digest("sk-rt-abcdef0123"));
-    assert_eq!(config.projects()[0].tokens[1].hash, digest("sk-lr-999999"));
+    assert_eq!(config.projects()[0].tokens[0].hash, keyed("sk-rt-abcdef0123"));
+    assert_eq!(config.projects()[0].tokens[1].hash, keyed("sk-lr-999999"));
     assert_eq!(
         taken.changes.lines,
         [
@@ -98,8 +98,8 @@ fn a_home_of_the_first_releases_with_their_ciphertext() {
     assert_eq!(config.models()[0].api_key.as_ref().unwrap().expose(), "sk-old");
     assert!(config.models()[1].key_error && !config.models()[1].is_usable());
     let token = &config.projects()[0].tokens[0];
-    assert_eq!((token.hash, token.snippet.as_str()), (digest("sk-lr-first"), "sk-lr-firs"));
-    assert_eq!(config.projects()[1].tokens[0].hash, digest("sk-lr-second"));
+    assert_eq!((token.hash.clone(), token.snippet.as_str()), (keyed("sk-lr-first"), "sk-lr-firs"));
+    assert_eq!(config.projects()[1].tokens[0].hash, keyed("sk-lr-second"));
     assert_eq!(config.projects()[1].tokens.len(), 1);
     assert_eq!(taken.changes.notes.len(), 2, "{:?}", taken.changes.notes);
 
