@@ -57,6 +57,11 @@ pub enum GatewayError {
         /// The time it had.
         after: Duration,
     },
+    /// The time of the whole request was over before a provider answered.
+    OutOfTime {
+        /// The time it had.
+        after: Duration,
+    },
     /// The provider closed the connection before it answered.
     UpstreamClosed(Option<std::io::Error>),
     /// The provider's answer is not HTTP, or ambiguous.
@@ -88,7 +93,7 @@ impl GatewayError {
             Self::NeedsTranslation { .. } => 501,
             Self::NoModel(_) | Self::RecordsFull | Self::Busy | Self::Stopped => 503,
             Self::Connect(error) if error.is_timeout() => 504,
-            Self::UpstreamTimeout { .. } => 504,
+            Self::UpstreamTimeout { .. } | Self::OutOfTime { .. } => 504,
             Self::NoUpstream
             | Self::Connect(_)
             | Self::UpstreamClosed(_)
@@ -116,7 +121,7 @@ impl GatewayError {
             Self::Busy => "busy",
             Self::Stopped => "gateway_stopped",
             Self::Connect(error) if error.is_timeout() => "timeout",
-            Self::UpstreamTimeout { .. } => "timeout",
+            Self::UpstreamTimeout { .. } | Self::OutOfTime { .. } => "timeout",
             Self::UpstreamAuth { .. } => "upstream_auth",
             Self::Connect(_) | Self::UpstreamClosed(_) | Self::UpstreamMalformed(_) => "upstream_error",
             Self::Internal => "internal_error",
@@ -152,6 +157,9 @@ impl GatewayError {
             Self::Connect(_) => "the provider could not be reached".to_owned(),
             Self::UpstreamTimeout { after } => {
                 format!("the provider did not begin to answer within {} ms", after.as_millis())
+            }
+            Self::OutOfTime { after } => {
+                format!("no provider answered within the {} ms of the whole request", after.as_millis())
             }
             Self::UpstreamClosed(_) => "the provider closed the connection before it answered".to_owned(),
             Self::UpstreamMalformed(_) => "the provider's answer could not be read".to_owned(),

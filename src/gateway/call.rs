@@ -115,7 +115,13 @@ async fn run(
             last = GatewayError::Internal;
             continue;
         }
-        let first_byte = first_byte_timeout(snapshot, request, target);
+        let first_byte = match first_byte_timeout(snapshot, request, target) {
+            Ok(first_byte) => first_byte,
+            Err(error) => {
+                last = error;
+                break;
+            }
+        };
         match send(exchange, request, ledger, index, target, body, &splices, first_byte).await {
             Err(AttemptError::ClientGone) => {
                 ledger.client_gone();
@@ -148,20 +154,29 @@ async fn run(
     exchange.refuse(request, ledger, &last).await
 }
 
-/// How long a target has for its first byte: its own setting, the project's, the general one.
+/// How long a target has for its first byte: its own setting, the project's, the general one, and never longer than
+/// the whole request has left.
+///
+/// # Errors
+/// The time of the whole request is over.
 pub(super) fn first_byte_timeout(
     snapshot: &Snapshot,
     request: &Request,
     target: &Target,
-) -> std::time::Duration {
+) -> Result<std::time::Duration, GatewayError> {
     let settings = snapshot.config.settings();
     let project = &snapshot.config.projects()[request.project as usize];
-    target
+    let own = target
         .model
         .timeout
         .or(project.timeout)
         .or(settings.upstream.first_byte_timeout)
-        .unwrap_or(settings.default_timeout)
+        .unwrap_or(settings.default_timeout);
+    let Some(total) = settings.upstream.total_timeout else { return Ok(own) };
+    match total.saturating_sub(clock::now().duration_since(request.started)) {
+        std::time::Duration::ZERO => Err(GatewayError::OutOfTime { after: total }),
+        left => Ok(own.min(left)),
+    }
 }
 
 #[expect(

@@ -119,7 +119,7 @@ async fn send_whole(
         parts.push(&body);
     }
     let wire = Wire { method: Method::of(&request.method), parts: &parts };
-    let first_byte = first_byte_timeout(snapshot, request, target);
+    let first_byte = first_byte_timeout(snapshot, request, target)?;
     let answer = attempt::send(exchange, ledger, index, target, wire, first_byte).await?;
     exchange.shard.give_back_head(head);
     Ok((index, answer))
@@ -205,7 +205,7 @@ async fn send_streaming(
         None => writer::transfer_encoding_chunked(&mut head),
     }
     writer::end(&mut head);
-    let first_byte = first_byte_timeout(snapshot, request, target);
+    let first_byte = first_byte_timeout(snapshot, request, target)?;
     ledger.tries(index);
     let pool = Rc::clone(&exchange.view.pools[target.endpoint]);
     let mut lease = attempt::connect(exchange, ledger, &pool, target).await?;

@@ -185,6 +185,26 @@ fn a_body_that_stalls_is_504_while_nothing_was_passed_on() {
     });
 }
 
+#[test]
+fn no_attempt_begins_when_the_time_of_the_whole_request_is_over() {
+    on_each_driver(|driver| {
+        let upstream = MockUpstream::with(behaviour::never_answers);
+        let model = |number: usize| {
+            json!({"id": format!("up/{number}"), "provider": "custom", "dialect": "openai-chat", "apiKey": "k",
+                "endpoint": upstream.url()})
+        };
+        let setup = Setup::new().setting("upstream.totalTimeoutMs", 250).setting("defaultTimeoutMs", 100);
+        let gateway = (0..40).map(model).fold(setup, Setup::model).driver(driver).start();
+        let answer = gateway.call(post(PATHS[0], "", &body(false)));
+        assert!(answer.text().contains("250 ms of the whole request"), "{}", answer.text());
+        expect_error(answer, 504, "timeout", PATHS[0]);
+        // Each attempt has 100 ms or what is left of 250.
+        assert!((1..=3).contains(&upstream.accepted()), "{} attempts", upstream.accepted());
+        let line = gateway.wait_for_line("\"request\"; \"status\":504");
+        assert!(line.contains(&format!("\"attempts\":{}", upstream.accepted())), "{line}");
+    });
+}
+
 fn exchange(gateway: &Gateway, provider: &mut Connection) {
     let mut client = gateway.client();
     client.send(post(PATHS[0], "", &body(false)));
