@@ -25,7 +25,7 @@ pub const TOKEN_HASH_PREFIX: &str = "hmac-sha256:";
 /// What the request's `model` means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HonorRequestedModel {
-    /// Nothing: policies decide.
+    /// Nothing: the project's order decides.
     #[default]
     Ignore,
     /// A model of that name is ranked first.

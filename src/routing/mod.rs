@@ -1,7 +1,9 @@
 //! Candidates and request facts to a ranked list. Pure: same input, same ranking.
 //!
-//! Owns which models of a project may answer and in which order. The requested name is a hint: a candidate that it
-//! names comes first (or stands alone, where the project pins it), the others follow in the project's order.
+//! Owns which models of a project may answer and in which order: that of the project. The requested name chooses
+//! nothing, unless the project says so: then a candidate that it names comes first (`prefer`) or stands alone (`pin`).
+//!
+//! Source: the project's routing specification, section 2.
 
 use crate::config::{HonorRequestedModel, Project};
 use crate::dialect::Dialect;
@@ -42,7 +44,12 @@ pub fn rank(
     ranked.clear();
     let mut other_dialect = None;
     let mut any_named = false;
-    let wished = wanted.model.filter(|name| !AUTOMATIC.contains(name));
+    let wished = match project.honor_requested_model {
+        HonorRequestedModel::Ignore => None,
+        HonorRequestedModel::Prefer | HonorRequestedModel::Pin => {
+            wanted.model.filter(|name| !AUTOMATIC.contains(name))
+        }
+    };
     let mut named_count = 0;
     for entry in &project.models {
         let target = &snapshot.targets[entry.model];

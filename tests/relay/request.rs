@@ -168,3 +168,41 @@ fn bodies_that_are_no_request_are_refused_here() {
         assert_eq!(upstream.accepted(), 0);
     });
 }
+
+#[test]
+fn the_requested_model_counts_as_the_project_says() {
+    // Mode, requested model, the model at the provider; none: 404.
+    let cases = [
+        ("ignore", "up/second", Some("first")),
+        ("ignore", "no such model", Some("first")),
+        ("prefer", "up/second", Some("second")),
+        ("prefer", "second", Some("second")),
+        ("prefer", "no such model", Some("first")),
+        ("prefer", "auto", Some("first")),
+        ("pin", "up/second", Some("second")),
+        ("pin", "routerly/auto", Some("first")),
+        ("pin", "no such model", None),
+    ];
+    let upstream = MockUpstream::with(behaviour::answers_each_dialect);
+    for mode in ["ignore", "prefer", "pin"] {
+        let model = |name: &str| {
+            json!({"id": format!("up/{name}"), "upstreamModelId": name, "provider": "custom", "apiKey": "k",
+                "dialect": "openai-chat", "endpoint": upstream.url()})
+        };
+        let setup = Setup::new().model(model("first")).model(model("second"));
+        let gateway = setup.project("honorRequestedModel", mode).start();
+        for (_, requested, expected) in cases.iter().filter(|(of, ..)| *of == mode) {
+            let body = json!({"model": requested, "messages": []});
+            let answer = gateway.call(post("/v1/chat/completions", "", &body));
+            match expected {
+                Some(name) => {
+                    answer.expect(200);
+                    let (_, message) = upstream.next_request();
+                    let sent: serde_json::Value = serde_json::from_slice(&message.body).unwrap();
+                    assert_eq!(sent["model"], *name, "{mode}: {requested}");
+                }
+                None => drop(answer.expect(404)),
+            }
+        }
+    }
+}
