@@ -264,3 +264,39 @@ fn a_provider_that_does_not_shake_hands_is_given_up() {
     let mut rest = Vec::new();
     eventually("the end of the connection", || socket.read_to_end(&mut rest).ok());
 }
+
+#[test]
+fn a_body_that_only_the_end_of_the_connection_ends_needs_the_word_of_tls() {
+    let authority = Authority::new();
+    let head = |end: &str, kind: &str| {
+        format!("HTTP/1.1 200 OK\r\nConnection: {end}\r\nContent-Type: {kind}\r\n\r\n")
+    };
+    let short = CHAT;
+    let long = CHAT.replace("Hello", &"x".repeat(200_000));
+    let marked = "data: {\"choices\":[{\"delta\":{\"content\":\"Hi\"}}]}\n\ndata: [DONE]\n\n";
+    on_each_driver(|driver| {
+        let call = |answer: String, stream: bool| {
+            let upstream = TlsUpstream::start(&authority.issue(&["localhost"]), answer);
+            let (home, gateway) =
+                calling(&authority, &upstream.url("localhost"), Setup::new().driver(driver));
+            let question = json!({"model": "up/chat", "stream": stream, "messages": []});
+            let mut client = gateway.client();
+            client.send(post("/v1/chat/completions", "Connection: close\r\n", &question));
+            let (bytes, _) = client.wire.take_to_end();
+            (String::from_utf8(bytes).unwrap(), home.wait_for_records(1).remove(0))
+        };
+        for (body, cut_status) in [(short, 502), (long.as_str(), 200)] {
+            let (answer, record) = call(head("close", "application/json") + body, false);
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("chatcmpl-1"), "{record}");
+            assert_eq!(record["outcome"], "success");
+            let (answer, record) = call(head("cut", "application/json") + body, false);
+            assert!(answer.starts_with(&format!("HTTP/1.1 {cut_status}")), "{record}");
+            assert!(!answer.ends_with("0\r\n\r\n"), "it must not look whole");
+            assert_eq!((&record["outcome"], &record["endedBy"]), (&json!("error"), &json!("provider")));
+        }
+        // A stream that has said its end mark is whole however its connection ends.
+        let (answer, record) = call(head("cut", "text/event-stream") + marked, true);
+        assert!(answer.contains("[DONE]") && !answer.contains("\"error\""), "{answer}");
+        assert_eq!(record["outcome"], "success");
+    });
+}

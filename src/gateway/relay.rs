@@ -251,6 +251,10 @@ impl Source {
             return Err(Fault::Broken(format!("the provider's connection broke: {error}")));
         }
         self.decoder.finish_eof().map_err(|truncated| Fault::Broken(truncated.to_string()))?;
+        if !self.decoder.is_done() && self.conn.end_is_unconfirmed() {
+            // RFC 9112 section 9.8: the end of the connection is all that ends such a body.
+            return Err(Fault::Broken("the provider's TLS session was cut off (no close_notify)".to_owned()));
+        }
         self.done = true;
         Ok(())
     }

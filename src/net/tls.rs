@@ -42,11 +42,17 @@ impl TlsSession {
         loop {
             match self.session.reader().read(buf) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.pull(raw)?,
-                // A peer that ends without close_notify: HTTP framing decides whether that is a truncation.
+                // A peer that ends without close_notify: HTTP framing decides whether that is a truncation, and where
+                // it leaves it open, `Conn::end_is_unconfirmed` does.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
                 other => return other,
             };
         }
+    }
+
+    /// Whether the peer has said that it ends the session.
+    pub(super) fn peer_has_closed(&mut self) -> bool {
+        self.session.process_new_packets().is_ok_and(|state| state.peer_has_closed())
     }
 
     /// Like a peek at the socket: 0 at the end, 1 when plaintext waits.
@@ -141,6 +147,12 @@ impl Conn {
         let session = ClientConnection::new(Arc::clone(config), name).map_err(invalid)?;
         self.set_tls(TlsSession { session: session.into() });
         self.complete_handshake().await
+    }
+
+    /// Whether the stream ended, or will end, without the peer's word for it: TLS without `close_notify`, which
+    /// anybody on the way can bring about. A plain connection has no such word.
+    pub fn end_is_unconfirmed(&mut self) -> bool {
+        self.tls_mut().is_some_and(|tls| !tls.peer_has_closed())
     }
 
     /// Whether this hand-shake resumed an earlier session; false on a plain connection.

@@ -173,7 +173,8 @@ pub struct Met {
 }
 
 impl TlsUpstream {
-    /// Both versions of TLS.
+    /// Both versions of TLS. An answer with `Connection: close` ends the session, one with `Connection: cut` the
+    /// connection below it alone.
     pub fn start(identity: &Identity, answer: impl Into<Vec<u8>>) -> Self {
         Self::start_with(identity, rustls::ALL_VERSIONS, answer)
     }
@@ -222,6 +223,7 @@ impl TlsUpstream {
 
 fn serve(socket: TcpStream, config: Arc<ServerConfig>, answer: &[u8], met: &Mutex<Vec<Met>>) {
     let closes = find(answer, b"Connection: close").is_some();
+    let cuts = find(answer, b"Connection: cut").is_some();
     let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), socket);
     while let Some((head, body)) = read_message(&mut stream) {
         met.lock().unwrap().push(Met {
@@ -232,6 +234,9 @@ fn serve(socket: TcpStream, config: Arc<ServerConfig>, answer: &[u8], met: &Mute
             alpn: stream.conn.alpn_protocol().map(<[u8]>::to_vec),
         });
         if stream.write_all(answer).and_then(|()| stream.flush()).is_err() {
+            return;
+        }
+        if cuts {
             return;
         }
         if closes {
