@@ -149,7 +149,7 @@ impl GatewayError {
             }
             Self::NoUpstream => "this project has no usable model".to_owned(),
             Self::Busy => "the gateway is busy; try again".to_owned(),
-            Self::Stopped => "the gateway was stopped before the answer was complete".to_owned(),
+            Self::Stopped => "the gateway was stopped before the request was answered completely".to_owned(),
             Self::RecordsFull => "usage records cannot be written at the moment".to_owned(),
             Self::Connect(ConnectError::Timeout { .. }) => {
                 "the provider could not be reached in time".to_owned()

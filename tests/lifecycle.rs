@@ -95,7 +95,8 @@ fn whatever_is_under_way_settles_when_the_time_to_drain_is_over() {
         let setup = Setup::with_upstream(&upstream).driver(driver).setting("drainTimeoutMs", 0);
         let home = Home::of(&setup);
         let mut gateway = home.start();
-        // One waits for its answer, one for the rest of it, one for the rest of its own body.
+        // One waits for its answer, one for the rest of it, one for the rest of its own body, one for that of a body
+        // that streams through, one for the rest of its head.
         let mut waiting = gateway.client();
         waiting.send(chat("up/chat", false));
         let mut silent = upstream.accept();
@@ -108,16 +109,55 @@ fn whatever_is_under_way_settles_when_the_time_to_drain_is_over() {
         let mut sending = gateway.client();
         sending.send("POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Length: 100\r\n");
         sending.send(format!("Authorization: Bearer {}\r\n\r\n{{", crate::support::TOKEN));
+        let mut uploading = gateway.client();
+        uploading.send(
+            "POST /v1/files HTTP/1.1\r\nHost: g\r\nContent-Length: 100\r\nContent-Type: text/plain\r\n",
+        );
+        uploading.send(format!("Authorization: Bearer {}\r\n\r\nbegun", crate::support::TOKEN));
+        let mut storing = upstream.accept();
+        storing.wire.take_until(b"begun");
+        let mut asking = gateway.client();
+        asking.send("POST /v1/chat/completions HTTP/1.1\r\nHo");
+        gateway.wait_for_metric("routerly_connections_open", |open| open >= 6.0);
         gateway.signal("TERM");
-        for client in [&mut waiting, &mut halfway] {
+        for client in [&mut waiting, &mut halfway, &mut sending, &mut uploading, &mut asking] {
             let answer = client.read_response().expect(503);
             assert_eq!(answer.json()["error"]["code"], "gateway_stopped");
+            assert_eq!(answer.field("connection"), Some("close"));
+            client.wire.take_to_end();
         }
-        sending.wire.take_to_end();
         assert!(gateway.wait_exit().success());
         let records = home.records();
-        assert_eq!(records.len(), 2, "{records:?}");
+        assert_eq!(records.len(), 3, "{records:?}");
         assert!(records.iter().all(|record| record["endedBy"] == "gateway"), "{records:?}");
+    });
+}
+
+#[test]
+fn clients_that_keep_on_sending_are_answered_when_the_time_to_drain_is_over() {
+    on_each_driver(|driver| {
+        let home = Home::of(&Setup::demo().driver(driver).setting("drainTimeoutMs", 0));
+        let mut gateway = home.start();
+        let senders: Vec<_> = (0..8)
+            .map(|_| {
+                let mut client = gateway.client();
+                client.send("POST /v1/chat/completions HTTP/1.1\r\nHost: g\r\nContent-Length: 30000000\r\n");
+                client.send(format!("Authorization: Bearer {}\r\n\r\n", crate::support::TOKEN));
+                std::thread::spawn(move || {
+                    while client.wire.try_send([b' '; 100]) {
+                        std::thread::yield_now();
+                    }
+                    client.read_response()
+                })
+            })
+            .collect();
+        gateway.wait_for_metric("routerly_connections_open", |open| open >= 9.0);
+        gateway.signal("TERM");
+        for sender in senders {
+            let answer = sender.join().unwrap().expect(503);
+            assert_eq!(answer.json()["error"]["code"], "gateway_stopped");
+        }
+        assert!(gateway.wait_exit().success());
     });
 }
 

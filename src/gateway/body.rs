@@ -190,10 +190,14 @@ pub(super) fn arm_body_deadline(exchange: &Exchange<'_>) {
         .set(exchange.view.snapshot.config.settings().server.body_timeout, OnExpiry::StopReading);
 }
 
+/// What a read of a body brought. An end that we have made ourselves is not the client's: its deadline may have been
+/// set anew since, for bytes that were there already.
 pub(super) fn more(exchange: &Exchange<'_>, count: std::io::Result<usize>) -> Result<usize, BodyError> {
+    let deadline = exchange.conn.deadline();
     match count {
         Ok(count @ 1..) => Ok(count),
-        _ if exchange.conn.deadline().fired() => Err(GatewayError::BodyTimeout.into()),
-        _ => Err(BodyError::ClientGone),
+        _ if !deadline.fired() && !deadline.reading_stopped() => Err(BodyError::ClientGone),
+        _ if exchange.shard.is_cut() => Err(GatewayError::Stopped.into()),
+        _ => Err(GatewayError::BodyTimeout.into()),
     }
 }

@@ -144,7 +144,12 @@ async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, las
                 }
             }
             Ok(0) if !input.is_empty() && conn.deadline().fired() => {
-                return Next::Refused(GatewayError::HeadTimeout);
+                let stopped = shard.is_cut();
+                return Next::Refused(if stopped {
+                    GatewayError::Stopped
+                } else {
+                    GatewayError::HeadTimeout
+                });
             }
             Ok(0) if input.is_full() => return Next::Refused(GatewayError::Head(HeadError::HeadTooLong)),
             Ok(0) | Err(_) => return Next::Closed,
