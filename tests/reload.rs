@@ -236,3 +236,40 @@ fn the_level_of_the_log_changes_at_run_time() {
     assert!(!lines.iter().any(|line| line.contains(&quiet)), "a line below the level");
     assert_eq!(home.wait_for_records(3).len(), 3, "the books do not depend on the log");
 }
+
+#[test]
+fn at_level_trace_each_attempt_tells_its_steps() {
+    let upstream = MockUpstream::with(behaviour::answers_each_dialect);
+    // Bound, so that nobody else gets the port, and deaf.
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    deaf.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let dead = deaf.local_addr().unwrap().as_socket().unwrap();
+    let mut setup = Setup::with_upstream(&upstream);
+    let first = json!({"id": "dead", "provider": "custom", "dialect": "openai-chat", "apiKey": "k",
+        "endpoint": format!("http://{dead}/v1")});
+    setup.models.push(first);
+    setup.projects[0]["models"].as_array_mut().unwrap().insert(0, json!({"modelId": "dead"}));
+    let gateway = setup.setting("logLevel", "trace").start();
+    let steps = |trace: &str| -> Vec<(String, String)> {
+        gateway.wait_for_line(&format!("\"request\"; {trace}"));
+        let lines = gateway.lines();
+        let of_trace = lines.iter().filter(|line| line.contains("\"trace\"") && line.contains(trace));
+        let line = |line: &String| serde_json::from_str::<Value>(line).unwrap();
+        let text = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
+        of_trace.map(line).map(|line| (text(&line, "model"), text(&line, "msg"))).collect()
+    };
+    let mut client = gateway.client();
+    for connection in ["connection opened", "pooled connection taken"] {
+        let answer = client.call(chat("auto", false)).expect(200);
+        let told = steps(answer.field("x-routerly-trace-id").unwrap());
+        let expected = [
+            ("dead", "attempt failed"),
+            ("up/chat", connection),
+            ("up/chat", "request sent"),
+            ("up/chat", "answer begun"),
+        ];
+        let expected: Vec<_> =
+            expected.iter().map(|(model, step)| ((*model).to_owned(), (*step).to_owned())).collect();
+        assert_eq!(told, expected);
+    }
+}

@@ -211,7 +211,8 @@ impl State {
 /// The level in the settings, in the log's own words.
 pub fn level_of(snapshot: &Snapshot) -> Level {
     match snapshot.config.settings().log_level {
-        LogLevel::Trace | LogLevel::Debug => Level::Debug,
+        LogLevel::Trace => Level::Trace,
+        LogLevel::Debug => Level::Debug,
         LogLevel::Info => Level::Info,
         LogLevel::Warn => Level::Warn,
         LogLevel::Error => Level::Error,

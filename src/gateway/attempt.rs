@@ -14,6 +14,7 @@ use crate::net::{Conn, pipe};
 use crate::respond::GatewayError;
 use crate::simulate;
 use crate::snapshot::Target;
+use crate::telemetry::log::Value;
 use crate::upstream::connect::Dialer;
 use crate::upstream::{Lease, Pool, Scheme};
 
@@ -64,6 +65,7 @@ pub(super) async fn send(
     let mut lease = match pool.lease() {
         Some(lease) => {
             exchange.shard.metrics.upstream_reuses.add(1);
+            ledger.step("pooled connection taken", &[]);
             lease
         }
         None => connect(exchange, ledger, &pool, target).await?,
@@ -72,10 +74,14 @@ pub(super) async fn send(
         ledger.sent(index);
         let sent_at = clock::now();
         match exchange_once(exchange, ledger, &mut lease, wire, first_byte).await {
-            Ok(Some(head)) => return Ok(head.with_conn(lease.conn, pool)),
+            Ok(Some(head)) => {
+                ledger.step("answer begun", &[("status", Value::Integer(u64::from(head.status)))]);
+                return Ok(head.with_conn(lease.conn, pool));
+            }
             // An end that comes later than a round trip may be that of a provider that has seen the request.
             Ok(None) if lease.reused && clock::now().duration_since(sent_at) < STALE_WINDOW => {
                 exchange.shard.metrics.upstream_stale.add(1);
+                ledger.step("pooled connection was closed", &[]);
                 lease = connect(exchange, ledger, &pool, target).await?;
             }
             Ok(None) => return Err(GatewayError::UpstreamClosed(None).into()),
@@ -94,7 +100,10 @@ async fn exchange_once(
 ) -> Result<Option<answer::AnswerHead>, AttemptError> {
     lease.conn.deadline().set(first_byte, OnExpiry::Close);
     match exchange.send_to_provider(&mut lease.conn, wire.parts).await {
-        Ok(Sent::All) => ledger.waiting(),
+        Ok(Sent::All) => {
+            ledger.waiting();
+            ledger.step("request sent", &[]);
+        }
         Ok(Sent::ClientGone) => return Err(AttemptError::ClientGone),
         Ok(Sent::Answered) => {
             ledger.waiting();
@@ -143,6 +152,7 @@ pub(super) async fn connect(
         simulate::spawn(served, Conn::from_pipe(far, &exchange.shard.deadlines));
         let conn = Conn::from_pipe(near, &exchange.shard.deadlines);
         ledger.working();
+        ledger.step("connection opened", &[]);
         return Ok(Lease { conn, reused: false });
     }
     let snapshot = Rc::clone(&exchange.view);
@@ -159,11 +169,13 @@ pub(super) async fn connect(
         None => Err(AttemptError::ClientGone),
         Some(Ok(mut conn)) => {
             ledger.working();
+            let resumed = conn.tls_resumed();
             if conn.is_tls() {
-                let resumed = conn.tls_resumed();
                 exchange.shard.metrics.upstream_tls_handshakes.add(1);
                 exchange.shard.metrics.upstream_tls_resumed.add(u64::from(resumed));
             }
+            let fields = [("tls", Value::Flag(conn.is_tls())), ("resumed", Value::Flag(resumed))];
+            ledger.step("connection opened", &fields);
             Ok(Lease { conn, reused: false })
         }
         Some(Err(error)) => {

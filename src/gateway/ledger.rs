@@ -22,7 +22,7 @@ use crate::store::usage::UsageRecord;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
-use crate::telemetry::log;
+use crate::telemetry::log::{self, Level, Value};
 
 /// Characters that make about one token, for estimates.
 const CHARS_PER_TOKEN: u64 = 4;
@@ -152,6 +152,28 @@ impl Ledger {
         }
     }
 
+    /// Tells the log of a step on the way to an answer, where every step is wanted.
+    pub(super) fn step(&self, message: &str, fields: &[(&str, Value<'_>)]) {
+        if log::is_enabled(Level::Trace) {
+            self.write_step(message, fields);
+        }
+    }
+
+    #[cold]
+    fn write_step(&self, message: &str, fields: &[(&str, Value<'_>)]) {
+        let trace = self.trace_text();
+        let target = self.last_target.map(|index| &self.view.snapshot.targets[index].model.id);
+        let since_us = clock::now().duration_since(self.started).as_micros() as u64;
+        let mut all = vec![
+            ("traceId", Value::Text(&trace)),
+            ("model", Value::Text(target.map_or("", String::as_str))),
+            ("attempt", Value::Integer(u64::from(self.attempts))),
+            ("sinceHeadUs", Value::Integer(since_us)),
+        ];
+        all.extend_from_slice(fields);
+        log::trace(message, &all);
+    }
+
     /// From here on we wait for somebody.
     pub(super) fn waiting(&mut self) {
         if let Some(since) = self.working_since.take() {
@@ -224,6 +246,7 @@ impl Ledger {
             | GatewayError::UpstreamAuth { .. } => EndedBy::Provider,
             _ => EndedBy::Gateway,
         };
+        self.step("attempt failed", &[("error", Value::Text(&cause))]);
         self.close(None, &Ending { outcome: error.outcome(), ended_by, error: Some(&cause) });
         self.working();
     }

@@ -26,6 +26,7 @@ use crate::respond::GatewayError;
 use crate::routing;
 use crate::snapshot::{Snapshot, Target};
 use crate::telemetry::labels::Endpoint;
+use crate::telemetry::log::Value;
 
 /// Forwards a request that the gateway does not look into.
 pub async fn pass_through(exchange: &mut Exchange<'_>, request: Request) -> After {
@@ -237,6 +238,7 @@ async fn send_streaming(
         Some(mut head) => {
             // An answer that came before the end of the body leaves the provider's connection in the middle of it.
             head.keep_alive &= exchange.body_done;
+            ledger.step("answer begun", &[("status", Value::Integer(u64::from(head.status)))]);
             Ok((index, head.with_conn(lease.conn, pool)))
         }
         None => Err(GatewayError::UpstreamClosed(None).into()),

@@ -336,6 +336,11 @@ pub fn debug(message: &str, fields: &[(&str, Value<'_>)]) {
     write(Level::Debug, message, fields);
 }
 
+/// Logs a step. Lines of this level are made for every request: ask [`is_enabled`] first.
+pub fn trace(message: &str, fields: &[(&str, Value<'_>)]) {
+    write(Level::Trace, message, fields);
+}
+
 /// Whether this thread's log wants lines of `level`: for lines whose fields cost something to make.
 #[inline]
 pub fn is_enabled(level: Level) -> bool {
