@@ -171,7 +171,7 @@ fn splice_model_and_usage(bencher: Bencher<'_, '_>) {
     let body = request(270);
     let facts = request_facts(&body).expect("a valid body");
     let mut splices = Splices::new();
-    let edits = Edits { model: Some("gpt-4o-mini-2024-07-18"), include_usage: true, strip: &[] };
+    let edits = Edits { model: Some("gpt-4o-mini-2024-07-18"), include_usage: true, ..Edits::default() };
     bencher.bench_local(|| {
         splices.plan(black_box(&body), &facts, &edits).expect("facts are of this body");
         splices.segments(&body).map(<[u8]>::len).sum::<usize>()

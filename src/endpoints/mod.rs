@@ -116,6 +116,7 @@ fn admit_to_project(
         is_json,
         is_encoded: seen.is_encoded,
         stream_trace: if wants_trace { StreamTrace::Summary } else { StreamTrace::None },
+        streams_by_default: endpoint == Endpoint::Responses && seen.prefers_events,
         server_timing: project.server_timing.unwrap_or(settings.server_timing),
         conversation: seen.conversation.map(|id| crate::telemetry::text::clip(id, 256).to_owned()),
         method: if passes { head.method.as_str().to_owned() } else { String::new() },
@@ -138,6 +139,7 @@ struct Seen<'b> {
     content_type: Option<&'b [u8]>,
     is_encoded: bool,
     has_anthropic_version: bool,
+    prefers_events: bool,
     trace: Option<&'b [u8]>,
     conversation: Option<&'b str>,
 }
@@ -152,6 +154,10 @@ impl<'b> Seen<'b> {
                 KnownField::ContentType => self.content_type.replace(value).is_some(),
                 KnownField::ContentEncoding => {
                     self.is_encoded = !value.eq_ignore_ascii_case(b"identity");
+                    false
+                }
+                KnownField::Accept => {
+                    self.prefers_events = prefers_events(value);
                     false
                 }
                 KnownField::AnthropicVersion => {
@@ -178,6 +184,21 @@ impl<'b> Seen<'b> {
         }
         Ok(())
     }
+}
+
+/// Whether an `Accept` names `text/event-stream`, and not `application/json` as at least as welcome (RFC 9110,
+/// section 12.5.1; a weight that is none counts as 1).
+fn prefers_events(accept: &[u8]) -> bool {
+    let weight = |wanted: &str| {
+        accept.split(|byte| *byte == b',').find_map(|range| {
+            let mut parts = range.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+            let named = parts.next()?.eq_ignore_ascii_case(wanted.as_bytes());
+            let weight = parts.find_map(|part| part.strip_prefix(b"q=").or(part.strip_prefix(b"Q=")));
+            let weight = weight.and_then(|weight| std::str::from_utf8(weight).ok()?.parse().ok());
+            named.then_some(weight.unwrap_or(1.0_f32))
+        })
+    };
+    weight("text/event-stream").is_some_and(|events| events > weight("application/json").unwrap_or(0.0))
 }
 
 fn is_json(content_type: &[u8]) -> bool {
@@ -286,5 +307,30 @@ pub async fn refuse(exchange: &mut Exchange<'_>, client: &Client, error: &Gatewa
 impl From<AuthError> for GatewayError {
     fn from(error: AuthError) -> Self {
         Self::Unauthorized(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_preferred_where_it_is_more_welcome_than_json() {
+        let cases = [
+            ("text/event-stream", true),
+            ("Text/Event-Stream ; q=0.5", true),
+            ("text/event-stream, */*;q=0.1", true),
+            ("application/json;q=0.5, text/event-stream", true),
+            ("application/json, text/event-stream", false),
+            ("text/event-stream;q=0.5, application/json", false),
+            ("text/event-stream;q=0", false),
+            ("application/json", false),
+            ("*/*", false),
+            ("", false),
+            (",;q=,text/event-stream;q=x", true),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(prefers_events(accept.as_bytes()), expected, "{accept}");
+        }
     }
 }

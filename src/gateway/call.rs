@@ -39,13 +39,16 @@ pub async fn generate(exchange: &mut Exchange<'_>, request: Request) -> After {
         Err(BodyError::Refused(error)) => return exchange.refuse(&request, &mut ledger, &error).await,
     };
     ledger.body_read(waited);
-    let facts = match request_facts(&body) {
+    let mut facts = match request_facts(&body) {
         Ok(facts) => facts,
         Err(error) => {
             let error = GatewayError::InvalidRequest(error.to_string());
             return exchange.refuse(&request, &mut ledger, &error).await;
         }
     };
+    if request.streams_by_default && facts.stream.is_none() {
+        facts.add_stream();
+    }
     ledger.asked(facts.model(&body), facts.is_stream(), body.len());
     let ranked = match candidates(snapshot, &request, facts.model(&body)) {
         Ok(ranked) => ranked,
@@ -108,6 +111,7 @@ async fn run(
         let same_name = facts.model(body) == Some(target.model.upstream_model.as_str());
         let edits = Edits {
             model: (!same_name).then_some(target.model.upstream_model.as_str()),
+            stream: facts.adds_stream(),
             include_usage: asks_usage,
             strip: &strip,
         };

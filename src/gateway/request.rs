@@ -57,6 +57,8 @@ pub struct Request {
     pub is_encoded: bool,
     /// How much trace goes into a stream.
     pub stream_trace: StreamTrace,
+    /// Whether the client wants a stream where the body does not say (Responses alone).
+    pub streams_by_default: bool,
     /// Whether `Server-Timing` is answered.
     pub server_timing: bool,
     /// Id of the conversation, if the client named one.

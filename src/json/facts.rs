@@ -20,6 +20,10 @@ pub struct RequestFacts {
     model_decoded: Option<String>,
     /// `stream`; `null` counts as absent.
     pub stream: Option<bool>,
+    /// The value of `stream`, also where it is `null`.
+    pub stream_span: Option<Range<usize>>,
+    /// See [`RequestFacts::add_stream`].
+    adds_stream: bool,
     /// `stream_options`, where present.
     pub stream_options: Option<StreamOptions>,
     /// `max_tokens`, where it is a whole number of at least 0.
@@ -66,9 +70,20 @@ impl RequestFacts {
         std::str::from_utf8(inner).ok()
     }
 
-    /// Whether the client asked for a stream outright.
+    /// Whether the client asked for a stream.
     pub fn is_stream(&self) -> bool {
         self.stream == Some(true)
+    }
+
+    /// Takes the request for one that asks for a stream, though its body does not say so: it is to be edited.
+    pub fn add_stream(&mut self) {
+        self.stream = Some(true);
+        self.adds_stream = true;
+    }
+
+    /// Whether the body still has to be made to ask for the stream.
+    pub fn adds_stream(&self) -> bool {
+        self.adds_stream
     }
 
     /// Whether the client asked for the usage chunk of a stream.
@@ -256,8 +271,10 @@ fn read_member(facts: &mut RequestFacts, name: usize, value: &Value<'_>) -> Resu
             facts.model_span = Some(value.span.clone());
         }
         1 => match value.kind {
-            Kind::Bool => facts.stream = value.as_bool(),
-            Kind::Null => {}
+            Kind::Bool | Kind::Null => {
+                facts.stream = value.as_bool();
+                facts.stream_span = Some(value.span.clone());
+            }
             _ => return wrong_type("stream", "a boolean"),
         },
         2 => match value.kind {

@@ -39,7 +39,8 @@ pub fn facts(body: &[u8]) {
     assert_eq!(facts.stream_options.is_some(), object.contains_key("stream_options"));
     assert_eq!(facts.is_empty(), object.is_empty());
 
-    let edits = Edits { model: Some("m\"\n"), include_usage: true, strip: &["temperature", "a"] };
+    let edits =
+        Edits { model: Some("m\"\n"), stream: false, include_usage: true, strip: &["temperature", "a"] };
     let mut splices = Splices::new();
     splices.plan(body, &facts, &edits).expect("facts are of this body");
     let mut edited = Vec::new();

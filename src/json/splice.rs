@@ -14,9 +14,11 @@ use super::token::Fault;
 pub struct Edits<'a> {
     /// The model name to put in the place of the client's, or to add where there was none.
     pub model: Option<&'a str>,
+    /// Sets `stream` to `true`, whatever it was.
+    pub stream: bool,
     /// Sets `stream_options.include_usage` to `true`, keeping what else the client put into `stream_options`.
     pub include_usage: bool,
-    /// Top-level members to leave out. `model` and `stream_options` stay if they are edited as well.
+    /// Top-level members to leave out. `model`, `stream` and `stream_options` stay if they are edited as well.
     pub strip: &'a [&'a str],
 }
 
@@ -59,6 +61,9 @@ impl Splices {
         self.insert_missing(facts, edits, kept);
         if let (Some(name), Some(span)) = (edits.model, &facts.model_span) {
             self.replace(span.clone(), |out| text::append_string(out, name));
+        }
+        if let (true, Some(span)) = (edits.stream, &facts.stream_span) {
+            self.replace(span.clone(), |out| out.extend_from_slice(b"true"));
         }
         if edits.include_usage {
             self.force_include_usage(facts);
@@ -105,22 +110,25 @@ impl Splices {
     /// Adds what is not there yet right behind the opening brace; `kept` members follow.
     fn insert_missing(&mut self, facts: &RequestFacts, edits: &Edits<'_>, kept: usize) {
         let model = edits.model.filter(|_| facts.model_span.is_none());
+        let stream = edits.stream && facts.stream_span.is_none();
         let include_usage = edits.include_usage && facts.stream_options.is_none();
-        if model.is_none() && !include_usage {
+        if model.is_none() && !stream && !include_usage {
             return;
         }
         self.replace(facts.insert_at..facts.insert_at, |out| {
             if let Some(name) = model {
                 out.extend_from_slice(b"\"model\":");
                 text::append_string(out, name);
+                out.push(b',');
+            }
+            if stream {
+                out.extend_from_slice(b"\"stream\":true,");
             }
             if include_usage {
-                let comma: &[u8] = if model.is_some() { b"," } else { b"" };
-                out.extend_from_slice(comma);
-                out.extend_from_slice(b"\"stream_options\":{\"include_usage\":true}");
+                out.extend_from_slice(b"\"stream_options\":{\"include_usage\":true},");
             }
-            if kept > 0 {
-                out.push(b',');
+            if kept == 0 {
+                out.pop();
             }
         });
     }
@@ -155,6 +163,7 @@ impl Splices {
         let mut run: Option<Range<usize>> = None;
         while let Some(key) = scanner.next_key()? {
             let edited = (edits.model.is_some() && key.is("model"))
+                || (edits.stream && key.is("stream"))
                 || (edits.include_usage && key.is("stream_options"));
             let stripped = !edited && key.matches(edits.strip).is_some();
             let end = scanner.value()?.span.end;
@@ -238,11 +247,12 @@ mod tests {
     #[test]
     fn only_the_edited_spans_change() {
         let usage = Edits { include_usage: true, ..Edits::default() };
+        let stream = Edits { stream: true, ..Edits::default() };
         let cases: &[(&str, Edits<'_>, &str)] = &[
             (r#"{"model":"a"}"#, Edits { model: Some("b\"c"), ..Edits::default() }, r#"{"model":"b\"c"}"#),
             (
                 "{}",
-                Edits { model: Some("b"), include_usage: true, strip: &[] },
+                Edits { model: Some("b"), include_usage: true, ..Edits::default() },
                 r#"{"model":"b","stream_options":{"include_usage":true}}"#,
             ),
             (r#"{ "x":1}"#, usage, r#"{"stream_options":{"include_usage":true}, "x":1}"#),
@@ -272,13 +282,26 @@ mod tests {
             (r#"{ "a":1, "b":2 }"#, Edits { strip: &["a", "b"], ..Edits::default() }, "{  }"),
             (
                 r#"{"a":1}"#,
-                Edits { include_usage: true, strip: &["a"], model: None },
+                Edits { include_usage: true, strip: &["a"], ..Edits::default() },
                 r#"{"stream_options":{"include_usage":true}}"#,
             ),
             (
                 r#"{"model":"x","stream_options":null,"a":1}"#,
-                Edits { model: Some("y"), include_usage: true, strip: &["model", "stream_options", "a"] },
+                Edits {
+                    model: Some("y"),
+                    include_usage: true,
+                    strip: &["model", "stream_options", "a"],
+                    ..Edits::default()
+                },
                 r#"{"model":"y","stream_options":{"include_usage":true}}"#,
+            ),
+            ("{}", stream, r#"{"stream":true}"#),
+            (r#"{"input":"x"}"#, stream, r#"{"stream":true,"input":"x"}"#),
+            (r#"{"stream": null ,"a":1}"#, stream, r#"{"stream": true ,"a":1}"#),
+            (
+                r#"{"stream":null,"a":1}"#,
+                Edits { model: Some("m"), strip: &["stream", "a"], ..stream },
+                r#"{"model":"m","stream":true}"#,
             ),
             (r#"{"a":1,"\u0061":2}"#, Edits { strip: &["a"], ..Edits::default() }, "{}"),
         ];
@@ -332,10 +355,11 @@ mod tests {
             members in proptest::collection::vec((prop_oneof!["[a-e]", "temp\"[a-b]"], document()), 0..6),
             model in proptest::option::of(".{0,6}"),
             options in proptest::option::of(options()),
+            stream in proptest::option::of(prop_oneof![Just(Value::Null), any::<bool>().prop_map(Value::from)]),
             swap in any::<bool>(),
         ) -> Value {
             let mut object = serde_json::Map::new();
-            let mut own = vec![("model".to_string(), model.map(Value::from)), ("stream_options".into(), options)];
+            let mut own = vec![("model".to_string(), model.map(Value::from)), ("stream_options".into(), options), ("stream".into(), stream)];
             if swap {
                 own.reverse();
             }
@@ -354,23 +378,29 @@ mod tests {
             request in request(),
             model in proptest::option::of(".{0,6}"),
             include_usage in any::<bool>(),
-            strip in proptest::collection::vec(prop_oneof!["[a-e]", "temp\"a", "model", "stream_options"], 0..4),
+            stream in any::<bool>(),
+            strip in proptest::collection::vec(prop_oneof!["[a-e]", "temp\"a", "model", "stream", "stream_options"], 0..4),
             pretty in any::<bool>(),
         ) {
             let body = if pretty { serde_json::to_vec_pretty(&request) } else { serde_json::to_vec(&request) }.unwrap();
             let strip: Vec<&str> = strip.iter().map(String::as_str).collect();
-            let out = edited(&body, &Edits { model: model.as_deref(), include_usage, strip: &strip });
+            let out = edited(&body, &Edits { model: model.as_deref(), stream, include_usage, strip: &strip });
 
             let mut expected = request;
             let object = expected.as_object_mut().unwrap();
             for name in strip {
-                let edited = (name == "model" && model.is_some()) || (name == "stream_options" && include_usage);
+                let edited = (name == "model" && model.is_some())
+                    || (name == "stream" && stream)
+                    || (name == "stream_options" && include_usage);
                 if !edited {
                     object.remove(name);
                 }
             }
             if let Some(model) = model {
                 object.insert("model".into(), model.into());
+            }
+            if stream {
+                object.insert("stream".into(), true.into());
             }
             if include_usage {
                 let options = object.entry("stream_options").or_insert(Value::Null);

@@ -170,6 +170,41 @@ fn bodies_that_are_no_request_are_refused_here() {
 }
 
 #[test]
+fn a_response_is_streamed_where_accept_asks_for_it_and_the_body_does_not_say() {
+    let events = "Accept: text/event-stream\r\n";
+    let both = "Accept: application/json, text/event-stream\r\n";
+    // Path, field, body as the client writes it, body as the provider gets it.
+    let cases = [
+        ("responses", events, r#"{"input":"Hi"}"#, r#"{"model":"responses","stream":true,"input":"Hi"}"#),
+        ("responses", events, r#"{"model":"m","stream":null}"#, r#"{"model":"responses","stream":true}"#),
+        ("responses", events, r#"{"model":"m","stream":false}"#, r#"{"model":"responses","stream":false}"#),
+        ("responses", both, r#"{"model":"m"}"#, r#"{"model":"responses"}"#),
+        ("responses", "", r#"{"model":"m"}"#, r#"{"model":"responses"}"#),
+        ("chat/completions", events, r#"{"model":"m"}"#, r#"{"model":"chat"}"#),
+        ("messages", events, r#"{"model":"m"}"#, r#"{"model":"messages"}"#),
+    ];
+    let upstream = MockUpstream::with(behaviour::answers_each_dialect);
+    let gateway = Setup::with_upstream(&upstream).start();
+    for (path, field, body, expected) in cases {
+        let request = format!(
+            "POST /v1/{path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\n{field}\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        gateway.call(request).expect(200);
+        let (_, message) = upstream.next_request();
+        assert_eq!(String::from_utf8_lossy(&message.body), expected, "{path} {field} {body}");
+    }
+    // With a provider that streams, the client gets the stream.
+    let gateway = Setup::demo().start();
+    let answer = gateway.call(post("/v1/responses", events, &json!({"input": "Hi"}))).expect(200);
+    assert!(answer.field("content-type").unwrap().starts_with("text/event-stream"));
+    assert!(answer.text().contains("event: response.completed"), "{}", answer.text());
+    let records = gateway.usage_records(1);
+    assert_eq!(records[0]["stream"], true);
+}
+
+#[test]
 fn the_requested_model_counts_as_the_project_says() {
     // Mode, requested model, the model at the provider; none: 404.
     let cases = [
