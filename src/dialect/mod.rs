@@ -11,6 +11,7 @@ pub mod fuzz;
 pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
+mod repeat;
 mod sight;
 mod tap;
 pub mod trace;

@@ -1,5 +1,6 @@
 //! What is known so far of a response that passes by. The dialects write it, [`super::tap`] reads it.
 
+use super::repeat::Repeat;
 use super::{Usage, anthropic};
 use crate::json::scan::{self, Scanner};
 use crate::json::tap::MemberTap;
@@ -70,6 +71,10 @@ pub(super) struct Sight {
     pub(super) error: Option<ProviderError>,
     pub(super) output_chars: u64,
     pub(super) events: u64,
+    /// How the stream's events of text look.
+    pub(super) repeat: Repeat,
+    /// Events that only repeated an earlier one with another text.
+    pub(super) repeated: u64,
     /// The dialect's own end mark was seen.
     pub(super) ended: bool,
     /// A finish reason was seen, which stands for the end mark where a server sends none.

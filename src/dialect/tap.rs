@@ -49,6 +49,8 @@ pub struct UsageTap {
     sight: Sight,
     /// The stream was over before its last event was.
     ended_inside_event: bool,
+    /// The last slice held whole events only, and all of them repeated an earlier one but for their text.
+    fed_only_text: bool,
     /// Used in [`Mode::Stream`].
     observer: Observer,
     /// Used in [`Mode::Body`].
@@ -77,6 +79,7 @@ impl UsageTap {
             dialect,
             mode,
             ended_inside_event: false,
+            fed_only_text: false,
             sight: Sight::default(),
             observer: Observer::new(),
             body,
@@ -88,6 +91,7 @@ impl UsageTap {
         self.dialect = dialect;
         self.mode = if streaming { Mode::StreamAhead } else { Mode::Body };
         self.ended_inside_event = false;
+        self.fed_only_text = false;
         self.body.reset(body_targets(dialect));
         self.sight.reset();
         self.observer.reset();
@@ -110,7 +114,14 @@ impl UsageTap {
             Mode::Whole => {}
             Mode::StreamAhead | Mode::Stream => {
                 let (dialect, sight) = (self.dialect, &mut self.sight);
+                let (inside, events, repeated) =
+                    (self.observer.is_inside_block(), sight.events, sight.repeated);
                 self.observer.feed(bytes, |event| on_event(dialect, sight, &event));
+                let sight = &self.sight;
+                self.fed_only_text = !inside
+                    && !self.observer.is_inside_block()
+                    && sight.events > events
+                    && sight.events - events == sight.repeated - repeated;
             }
         }
     }
@@ -159,6 +170,11 @@ impl UsageTap {
     /// Whether the dialect's own end mark has passed: what follows adds nothing.
     pub fn has_ended(&self) -> bool {
         self.sight.ended
+    }
+
+    /// Whether the slice fed last held whole events of text only: nothing in it is usage, an error or an end.
+    pub fn fed_only_text(&self) -> bool {
+        self.fed_only_text
     }
 
     /// Whether the bytes so far end inside an event: who writes an event of the gateway's own has to end that one

@@ -181,3 +181,67 @@ proptest::proptest! {
         fuzz::usage_scan(&[&[choice], wire.as_bytes()].concat());
     }
 }
+
+proptest::proptest! {
+    /// What is known of a stream is the same whether its events may repeat one another or are each read by themselves,
+    /// and a slice that counts as text only holds nothing else.
+    #[test]
+    fn events_that_repeat_are_read_as_if_each_was_the_first(
+        events in proptest::collection::vec((0usize..6, r#"([a-z"{}:,]|\\n|\\"|\\u00e9|"usage":\{\}|é){0,6}"#, 0usize..3), 0..12),
+    ) {
+        let texts: Vec<String> = events
+            .iter()
+            .map(|(kind, text, pad)| {
+                let (open, close) = ([r#""content":""#, r#""role":"a","content":""#][kind % 2], "x".repeat(*pad));
+                match kind {
+                    0 | 1 => format!(r#"{{"model":"m","choices":[{{"delta":{{{open}{text}"}}}}],"usage":null}}"#),
+                    2 => format!(r#"{{"model":"m","choices":[{{"delta":{{{open}{text}"}}}}],"obfuscation":"{close}"}}"#),
+                    3 => format!(r#"{{"model":"m","choices":[{{"delta":{{{open}{text}"}},"finish_reason":"{close}"}}]}}"#),
+                    4 => format!(r#"{{"model":"m","choices":[],"usage":{{"prompt_tokens":{pad},"completion_tokens":1}}}}"#),
+                    _ => text.clone(),
+                }
+            })
+            .collect();
+        let mut tap = UsageTap::new(Dialect::OpenAiChat, true);
+        // A name keeps an event from being learned and from being taken for a repeated one.
+        let mut slow = UsageTap::new(Dialect::OpenAiChat, true);
+        for text in &texts {
+            let before = (tap.usage_so_far(), tap.sight.finished, tap.sight.failed);
+            tap.feed(format!("data: {text}\n\n").as_bytes());
+            slow.feed(format!("event: chunk\ndata: {text}\n\n").as_bytes());
+            if tap.fed_only_text() {
+                let after = (slow.usage_so_far(), slow.sight.finished, slow.sight.failed);
+                proptest::prop_assert_eq!(before, after, "{}", text);
+            }
+        }
+        proptest::prop_assert_eq!(tap.finish(), slow.finish());
+    }
+}
+
+#[test]
+fn only_whole_events_of_text_count_as_such() {
+    let text = |text: &str| {
+        format!(
+            "data: {{\"model\":\"m\",\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}],\"usage\":null}}\n\n"
+        )
+    };
+    let mut tap = tapped(Dialect::OpenAiChat, true, &text("a"));
+    // The first one named the model.
+    assert!(!tap.fed_only_text());
+    let cases = [
+        (text("b"), false),
+        (text("c"), true),
+        (text("d") + &text("e"), true),
+        (text("f")[..20].to_owned(), false),
+        (text("f")[20..].to_owned(), false),
+        (text("g"), true),
+        (text("h") + ": comment\n\n", true),
+        (": comment\n\n".to_owned(), false),
+        (text("i") + "data: {\"choices\":[],\"usage\":{}}\n\n", false),
+        (text("j"), true),
+    ];
+    for (slice, expected) in cases {
+        tap.feed(slice.as_bytes());
+        assert_eq!(tap.fed_only_text(), expected, "{slice}");
+    }
+}

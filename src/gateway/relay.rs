@@ -487,7 +487,8 @@ impl Relay<'_> {
         let Some(withhold) = &mut self.withhold else {
             return outgoing.send(exchange.conn, buffer, span.start, span.end, last).await;
         };
-        match withhold.pass(&buffer[span.start..span.end], last) {
+        let only_text = self.tap.as_ref().is_some_and(UsageTap::fed_only_text);
+        match withhold.pass(&buffer[span.start..span.end], last, only_text) {
             Pass::AsTheyAre => outgoing.send(exchange.conn, buffer, span.start, span.end, last).await,
             Pass::Instead(bytes) => outgoing.send_slice(exchange.conn, &bytes, last).await,
         }

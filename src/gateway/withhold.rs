@@ -1,5 +1,7 @@
 //! Keeps one event from the client: the usage chunk that was only asked for by us.
 
+use std::sync::LazyLock;
+
 use memchr::memmem;
 
 use crate::dialect::openai_chat::is_usage_only_chunk;
@@ -27,10 +29,11 @@ pub(super) struct Withhold {
 }
 
 impl Withhold {
-    /// Looks at the next bytes of the stream. `last`: nothing follows.
-    pub(super) fn pass(&mut self, bytes: &[u8], last: bool) -> Pass {
-        if self.held.is_empty() && !self.unread && (last || ends_with_event(bytes)) && !may_hold_usage(bytes)
-        {
+    /// Looks at the next bytes of the stream. `last`: nothing follows. `only_text`: they are known to be whole events
+    /// of which none is a usage chunk.
+    pub(super) fn pass(&mut self, bytes: &[u8], last: bool, only_text: bool) -> Pass {
+        let between_events = self.held.is_empty() && !self.unread;
+        if between_events && (only_text || (last || ends_with_event(bytes)) && !may_hold_usage(bytes)) {
             return Pass::AsTheyAre;
         }
         self.held.extend_from_slice(bytes);
@@ -71,9 +74,9 @@ fn ends_with_event(bytes: &[u8]) -> bool {
 
 /// Whether a member `usage` with another value than `null` may be in here.
 fn may_hold_usage(bytes: &[u8]) -> bool {
-    const KEY: &[u8] = b"\"usage\"";
-    memmem::find_iter(bytes, KEY).any(|at| {
-        let mut value = bytes[at + KEY.len()..].iter().skip_while(|byte| byte.is_ascii_whitespace());
+    static KEY: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\"usage\""));
+    KEY.find_iter(bytes).any(|at| {
+        let mut value = bytes[at + KEY.needle().len()..].iter().skip_while(|byte| byte.is_ascii_whitespace());
         value.next() != Some(&b':') || value.find(|byte| !byte.is_ascii_whitespace()) != Some(&b'n')
     })
 }
@@ -93,7 +96,7 @@ mod tests {
         let mut withhold = Withhold::default();
         let mut out = Vec::new();
         for (index, part) in parts.iter().enumerate() {
-            match withhold.pass(part, index + 1 == parts.len()) {
+            match withhold.pass(part, index + 1 == parts.len(), false) {
                 Pass::AsTheyAre => out.extend_from_slice(part),
                 Pass::Instead(bytes) => out.extend(bytes),
             }
@@ -116,8 +119,8 @@ mod tests {
     #[test]
     fn events_without_usage_are_not_copied() {
         let mut withhold = Withhold::default();
-        assert_eq!(withhold.pass(b"data: {\"usage\":null}\n\n", false), Pass::AsTheyAre);
-        assert_eq!(withhold.pass(b"data: {\"usage\": null ,\"x\":1}\r\n\r\n", false), Pass::AsTheyAre);
+        assert_eq!(withhold.pass(b"data: {\"usage\":null}\n\n", false, false), Pass::AsTheyAre);
+        assert_eq!(withhold.pass(b"data: {\"usage\": null ,\"x\":1}\r\n\r\n", false, false), Pass::AsTheyAre);
     }
 
     #[test]

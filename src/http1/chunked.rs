@@ -205,6 +205,20 @@ impl ChunkedDecoder {
                     }
                     return Ok(Step::Data(at..at + taken));
                 }
+                // What nearly every chunk is made of, a line at a time.
+                State::SizeStart if let Some((size, digits)) = plain_line(&input[at..]) => {
+                    (self.remaining, self.chunk_bytes) = (size, size);
+                    (self.line_bytes, self.line_has_extension) = (digits, false);
+                    self.state = State::Payload;
+                    at += digits + 2;
+                    continue;
+                }
+                State::PayloadCr if input[at..].starts_with(b"\r\n") => {
+                    self.state = State::SizeStart;
+                    at += 2;
+                    self.line_start = Some(at);
+                    continue;
+                }
                 State::Done => return Ok(Step::End(at)),
                 State::Failed(fault) => return Err(fault),
                 _ => {}
@@ -396,6 +410,24 @@ impl ChunkedDecoder {
         }
         Ok(next)
     }
+}
+
+/// The size that a chunk line of a few digits and nothing else says, and the number of its digits. `None` for any other
+/// line, an unfinished one, and that of the last chunk.
+#[inline]
+fn plain_line(input: &[u8]) -> Option<(u64, usize)> {
+    const DIGITS_MAX: usize = 8;
+    let mut size = 0;
+    for (at, byte) in input.iter().take(DIGITS_MAX + 1).enumerate() {
+        match hex_digit(*byte) {
+            Some(digit) if at < DIGITS_MAX => size = size << 4 | u64::from(digit),
+            _ => {
+                let is_plain = size > 0 && input[at..].starts_with(b"\r\n");
+                return is_plain.then_some((size, at));
+            }
+        }
+    }
+    None
 }
 
 #[inline]

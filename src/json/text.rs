@@ -1,6 +1,7 @@
 //! Strings: from JSON to text and from text to JSON.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use super::scan::plain_end;
 
@@ -65,7 +66,15 @@ pub fn char_count(inner: &[u8]) -> u64 {
 ///
 /// A coarse reading: `json` may be a piece of a document, and of an array only the first string counts.
 pub fn named_chars(json: &[u8], names: &[&str]) -> u64 {
-    let (mut at, mut named, mut sum) = (0, false, 0);
+    let mut sum = 0;
+    for_each_named(json, names, |text| sum += char_count(&json[text]));
+    sum
+}
+
+/// Calls `on_text` with the place of each string that [`named_chars`] counts, its quotes not included.
+#[inline]
+pub fn for_each_named(json: &[u8], names: &[&str], mut on_text: impl FnMut(Range<usize>)) {
+    let (mut at, mut named) = (0, false);
     while let Some(quote) = json.get(at..).and_then(|rest| rest.iter().position(|byte| *byte == b'"')) {
         let start = at + quote + 1;
         let mut end = plain_end(json, start);
@@ -79,10 +88,9 @@ pub fn named_chars(json: &[u8], names: &[&str]) -> u64 {
         if next == Some(&b':') {
             named = names.iter().any(|name| name.as_bytes() == inner);
         } else if std::mem::replace(&mut named, false) {
-            sum += char_count(inner);
+            on_text(start..end);
         }
     }
-    sum
 }
 
 #[cfg(test)]

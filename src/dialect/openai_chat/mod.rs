@@ -2,6 +2,8 @@
 //!
 //! Source: OpenAI API reference, "Chat Completions" and "Streaming"; `recordings` for what compatible servers do.
 
+use std::ops::Range;
+
 use crate::dialect::find::{MemberFinder, member_finder};
 use crate::dialect::sight::{ProviderError, Sight};
 use crate::dialect::usage::read_openai;
@@ -17,6 +19,9 @@ static ERROR: MemberFinder = member_finder!("error");
 static DELTA: MemberFinder = member_finder!("delta");
 static FINISH_REASON: MemberFinder = member_finder!("finish_reason");
 static CHOICES: MemberFinder = member_finder!("choices");
+
+/// Members of a delta that hold output of the model.
+const OUTPUT: &[&str] = &["content", "reasoning_content", "refusal", "arguments", "reasoning", "text"];
 
 /// Members of a body that is not a stream.
 pub(super) const BODY: &[Target] = &[
@@ -37,26 +42,54 @@ pub(super) fn on_event(sight: &mut Sight, event: &Event<'_>) {
         sight.ended = true;
         return;
     }
+    if event.name.is_empty()
+        && let Some(text) = sight.repeat.text_of(data)
+    {
+        sight.repeated += 1;
+        sight.output_chars += text::char_count(text);
+        return;
+    }
     let is_object = |byte| byte == b'{';
     let is_said = |byte: u8| matches!(byte, b'{' | b'"');
+    let mut is_plain = event.name.is_empty();
     if sight.wants_model()
         || event.name == b"error"
         || USAGE.value(data, is_object).is_some()
         || ERROR.value(data, is_said).is_some()
     {
         read_chunk(sight, data);
+        is_plain = false;
     }
-    let mut rest = data;
+    let (mut rest, mut deltas, mut text) = (data, 0, None);
     while let Some(at) = DELTA.value(rest, is_object) {
         let delta = &rest[at..];
         // A chunk has one delta per choice, and nearly always one choice: what follows the first delta is short.
         let end = Scanner::new(delta).value().map_or(delta.len(), |value| value.raw.len());
         sight.output_chars += delta_chars(&delta[..end]);
+        let offset = data.len() - delta.len();
+        if is_plain && deltas == 0 && sight.repeat.learns() {
+            text = only_text(&delta[..end]).map(|text| offset + text.start..offset + text.end);
+        }
+        deltas += 1;
         rest = &delta[end..];
     }
     if FINISH_REASON.value(data, |byte| byte == b'"').is_some() {
         sight.finished = true;
+        is_plain = false;
     }
+    if let Some(text) = text.filter(|_| is_plain && deltas == 1) {
+        sight.repeat.learn(data, text);
+    }
+}
+
+/// Where the one string of a delta stands that counts as output; `None` where there is another number of them.
+fn only_text(delta: &[u8]) -> Option<Range<usize>> {
+    let (mut count, mut found) = (0, 0..0);
+    text::for_each_named(delta, OUTPUT, |text| {
+        count += 1;
+        found = text;
+    });
+    (count == 1).then_some(found)
 }
 
 /// Characters of output in one delta.
