@@ -13,7 +13,7 @@ pub struct Picodollars(pub u64);
 
 impl Picodollars {
     /// Decimal places of a picodollar amount written in USD.
-    const USD_DECIMALS: u32 = 12;
+    const USD_DECIMALS: usize = 12;
 
     /// The sum, at most the largest amount.
     #[inline]
@@ -24,7 +24,7 @@ impl Picodollars {
     /// Appends the amount as a decimal number of USD, exact and without trailing zeros: `0.0000421`, `3`, `12.5`.
     #[inline]
     pub fn write_usd(self, out: &mut Vec<u8>) {
-        push_decimal(out, self.0, Self::USD_DECIMALS);
+        push_decimal::<{ Self::USD_DECIMALS }>(out, self.0);
     }
 
     /// Reads a decimal number of USD, rounding half up beyond the twelfth decimal; an exponent is understood.
@@ -42,7 +42,7 @@ impl Picodollars {
             return None;
         }
         // The amount is digits × 10^shift picodollars.
-        let shift = i64::from(exponent) + i64::from(Self::USD_DECIMALS) - fraction.len() as i64;
+        let shift = i64::from(exponent) + Self::USD_DECIMALS as i64 - fraction.len() as i64;
         let kept = (whole.len() + fraction.len()) as i64 + shift.min(0);
         let mut amount = 0_u64;
         for (index, byte) in digits().enumerate() {
@@ -68,7 +68,7 @@ impl Picodollars {
 #[inline]
 pub fn write_usd_per_million(out: &mut Vec<u8>, rate: u64) {
     // Picodollars per token times 10⁶ tokens over 10¹² picodollars per USD.
-    push_decimal(out, rate, 6);
+    push_decimal::<6>(out, rate);
 }
 
 #[cfg(test)]

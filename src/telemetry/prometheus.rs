@@ -116,7 +116,7 @@ fn histogram(metrics: &Metrics, metric: Metric, of: impl Fn(&CoreMetrics) -> &Hi
         count += bucket;
         bound.clear();
         match bounds_us.get(place) {
-            Some(us) => push_decimal(&mut bound, *us, 6),
+            Some(us) => push_decimal::<6>(&mut bound, *us),
             None => bound.extend_from_slice(b"+Inf"),
         }
         sample(&bucket_name, &[("le", &String::from_utf8_lossy(&bound))], out);
@@ -124,7 +124,7 @@ fn histogram(metrics: &Metrics, metric: Metric, of: impl Fn(&CoreMetrics) -> &Hi
         out.push(b'\n');
     }
     sample(&format!("{}_sum", metric.name), &[], out);
-    push_decimal(out, sums.sum_us, 6);
+    push_decimal::<6>(out, sums.sum_us);
     out.push(b'\n');
     sample(&format!("{}_count", metric.name), &[], out);
     push_integer(out, count);

@@ -4,27 +4,45 @@
 //!
 //! Source: RFC 8259 section 7 (strings), RFC 3339 section 5.6 (timestamps).
 
+/// The two digits of each number below 100.
+const DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + (number / 10) as u8, b'0' + (number % 10) as u8];
+        number += 1;
+    }
+    pairs
+};
+
 /// Appends a decimal integer.
 #[inline]
 pub fn push_integer(out: &mut Vec<u8>, number: u64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    if number < 10 {
+        out.push(b'0' + number as u8);
+    } else {
+        out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+    }
 }
 
-/// Appends `value · 10^-decimals` exactly and without trailing zeros; `decimals` is at most 18.
+/// Appends `value · 10^-DECIMALS` exactly and without trailing zeros; `DECIMALS` is even and at most 18.
 #[inline]
-pub fn push_decimal(out: &mut Vec<u8>, value: u64, decimals: u32) {
-    let unit = 10_u64.pow(decimals);
-    let (whole, fraction) = (value / unit, value % unit);
-    let mut buffer = itoa::Buffer::new();
-    out.extend_from_slice(buffer.format(whole).as_bytes());
+pub fn push_decimal<const DECIMALS: usize>(out: &mut Vec<u8>, value: u64) {
+    const { assert!(DECIMALS <= 18 && DECIMALS.is_multiple_of(2)) };
+    let unit = const { 10_u64.pow(DECIMALS as u32) };
+    push_integer(out, value / unit);
+    let mut fraction = value % unit;
     if fraction == 0 {
         return;
     }
-    // A one in front keeps the zeros behind the point: 1_000_042 is ".000042".
-    let digits = buffer.format(unit + fraction).as_bytes();
-    let used = digits.iter().rposition(|digit| *digit != b'0').map_or(0, |last| last + 1);
-    out.push(b'.');
-    out.extend_from_slice(&digits[1..used]);
+    let mut text = [b'.'; 19];
+    for pair in text[1..=DECIMALS].rchunks_exact_mut(2) {
+        pair.copy_from_slice(&DIGIT_PAIRS[(fraction % 100) as usize]);
+        fraction /= 100;
+    }
+    let digits = &text[..=DECIMALS];
+    let zeros = digits.iter().rev().take_while(|digit| **digit == b'0').count();
+    out.extend_from_slice(&digits[..digits.len() - zeros]);
 }
 
 /// Appends `text` as a JSON string with its quotes.
@@ -40,7 +58,8 @@ pub fn push_json_string(out: &mut Vec<u8>, text: &str) {
 /// Appends `text` as the inside of a JSON string.
 #[inline]
 pub fn push_json_text(out: &mut Vec<u8>, text: &str) {
-    if text.bytes().any(needs_escape) {
+    // No early exit: names are short.
+    if text.bytes().fold(false, |any, byte| any | needs_escape(byte)) {
         push_escaped(out, text);
     } else {
         out.extend_from_slice(text.as_bytes());
