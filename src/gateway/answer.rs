@@ -89,7 +89,7 @@ pub(super) async fn finish_head(
             return Err(AttemptError::ClientGone);
         }
         match reader.advance(exchange, conn, method, first_byte)? {
-            Progress::Head(head) => return Ok(Some(*head)),
+            Progress::Head(head) => return Ok(Some(head)),
             Progress::Closed => return Ok(None),
             Progress::Wait => {}
         }
@@ -106,7 +106,7 @@ pub(super) struct HeadReader {
 #[derive(Debug)]
 pub(super) enum Progress {
     /// The final head is there.
-    Head(Box<AnswerHead>),
+    Head(AnswerHead),
     /// More bytes are needed.
     Wait,
     /// The provider ended the connection without a byte of a final head.
@@ -153,7 +153,7 @@ impl HeadReader {
                         start += head_bytes;
                         let head =
                             AnswerHead { status, framing, keep_alive, kind, fields, buffer, start, end };
-                        return Ok(Progress::Head(Box::new(head)));
+                        return Ok(Progress::Head(head));
                     }
                 }
             }
@@ -199,7 +199,7 @@ fn parse(bytes: &[u8], method: Method<'_>, exchange: &Exchange<'_>) -> Result<Op
     let mut fields = exchange.shard.take_head();
     let mut kind = BodyKind::Opaque;
     let mut encoded = false;
-    for field in head.fields.end_to_end() {
+    writer::parsed_fields(&mut fields, &head.fields, |field| {
         let known = field.known();
         match known {
             KnownField::ContentType => kind = kind_of(field.value()),
@@ -208,10 +208,8 @@ fn parse(bytes: &[u8], method: Method<'_>, exchange: &Exchange<'_>) -> Result<Op
         }
         // The length of what a GET would have got is all that HEAD is asked for.
         let is_length = known == KnownField::ContentLength && method == Method::Head;
-        if is_length || reaches_client(known) {
-            writer::parsed_field(&mut fields, field);
-        }
-    }
+        is_length || reaches_client(known)
+    });
     if encoded {
         kind = BodyKind::Opaque;
     }
@@ -238,6 +236,10 @@ fn reaches_client(known: KnownField) -> bool {
 }
 
 fn kind_of(content_type: &[u8]) -> BodyKind {
+    // As nearly all spell it.
+    if content_type == b"application/json" {
+        return BodyKind::Json;
+    }
     let essence = content_type.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
     if essence.eq_ignore_ascii_case(b"text/event-stream") {
         BodyKind::Events

@@ -225,11 +225,13 @@ fn token_is(token: &[u8], lower: &[u8]) -> bool {
     if token.len() != lower.len() {
         return false;
     }
-    let (words, rest) = token.as_chunks::<8>();
-    let (lower_words, lower_rest) = lower.as_chunks::<8>();
-    let same_words =
-        words.iter().zip(lower_words).all(|(a, b)| u64::from_ne_bytes(*a) | FOLD == u64::from_ne_bytes(*b));
-    same_words && rest.iter().zip(lower_rest).all(|(a, b)| a | 0x20 == *b)
+    let same_word = |a: &[u8; 8], b: &[u8; 8]| u64::from_ne_bytes(*a) | FOLD == u64::from_ne_bytes(*b);
+    let (Some(end), Some(lower_end)) = (token.last_chunk(), lower.last_chunk()) else {
+        return token.iter().zip(lower).all(|(a, b)| a | 0x20 == *b);
+    };
+    // The last word may overlap the one before it, so that no byte is left over.
+    let (words, lower_words) = (token.as_chunks::<8>().0, lower.as_chunks::<8>().0);
+    same_word(end, lower_end) && words.iter().zip(lower_words).all(|(a, b)| same_word(a, b))
 }
 
 #[cfg(test)]

@@ -220,7 +220,9 @@ pub fn request_facts(body: &[u8]) -> Result<RequestFacts, FactsError> {
         }
         FaultKind::Expected(expected) => FactsError::Syntax { at: fault.at, expected },
     };
-    if let Err(error) = std::str::from_utf8(body) {
+    if !body.is_ascii()
+        && let Err(error) = std::str::from_utf8(body)
+    {
         return Err(FactsError::NotUtf8 { at: error.valid_up_to() });
     }
     let mut scanner = Scanner::new(body);

@@ -40,7 +40,7 @@ pub enum Action {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MemberTap {
     targets: &'static [Target],
-    /// One per target.
+    /// One per target, once there are bytes.
     kept: Vec<Kept>,
     place: Place,
     root_is_array: bool,
@@ -107,7 +107,7 @@ impl MemberTap {
     pub fn new(targets: &'static [Target]) -> Self {
         Self {
             targets,
-            kept: vec![Kept::default(); targets.len()],
+            kept: Vec::new(),
             place: Place::Root,
             root_is_array: false,
             key: Vec::new(),
@@ -124,7 +124,6 @@ impl MemberTap {
             kept.bytes.shrink_to(KEPT_CAPACITY_BYTES);
             kept.state = KeptState::Absent;
         }
-        self.kept.resize_with(targets.len(), Kept::default);
         self.place = Place::Root;
         self.root_is_array = false;
         self.key.clear();
@@ -135,14 +134,14 @@ impl MemberTap {
     /// The bytes of the member `name`, if it has passed whole and was not too long.
     pub fn member(&self, name: &str) -> Option<&[u8]> {
         let index = self.targets.iter().position(|target| target.name == name)?;
-        let kept = &self.kept[index];
+        let kept = self.kept.get(index)?;
         (kept.state == KeptState::Whole).then_some(kept.bytes.as_slice())
     }
 
     /// Whether a member `name` was there that is not kept because it is too long.
     pub fn is_too_long(&self, name: &str) -> bool {
         let index = self.targets.iter().position(|target| target.name == name);
-        index.is_some_and(|index| self.kept[index].state == KeptState::TooLong)
+        index.and_then(|index| self.kept.get(index)).is_some_and(|kept| kept.state == KeptState::TooLong)
     }
 
     /// Bytes of strings in weighed members so far.
@@ -157,6 +156,9 @@ impl MemberTap {
 
     /// Takes in the next slice of the body.
     pub fn feed(&mut self, slice: &[u8]) {
+        if self.kept.len() != self.targets.len() {
+            self.kept.resize_with(self.targets.len(), Kept::default);
+        }
         let mut at = 0;
         // Where the value that is passing by begins in this slice.
         let mut value_start = 0;
