@@ -1,6 +1,7 @@
 //! Reading a request's body whole: it has to be looked into, and kept for another attempt.
 
 use std::ops::{Deref, Range};
+use std::rc::Rc;
 
 use super::exchange::Exchange;
 use super::request::Request;
@@ -8,7 +9,7 @@ use crate::http1::{BodyDecoder, Framing, Step, writer};
 use crate::limits::BODY_GROWTH_BYTES;
 use crate::net::deadline::OnExpiry;
 use crate::respond::GatewayError;
-use crate::shard::HeldBytes;
+use crate::shard::{HeldBytes, Shard};
 
 /// Why there is no body.
 #[derive(Debug)]
@@ -96,10 +97,16 @@ impl ClientBody {
 }
 
 /// A body in memory, counted against the core's bound as long as it is held.
-#[derive(Debug)]
 pub(super) struct Body {
     bytes: Vec<u8>,
     _held: HeldBytes,
+    shard: Rc<Shard>,
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.shard.give_back_head(std::mem::take(&mut self.bytes));
+    }
 }
 
 impl Deref for Body {
@@ -160,14 +167,15 @@ pub(super) async fn read_whole(
     }
     exchange.conn.deadline().clear();
     exchange.body_done = true;
-    Ok(Body { bytes, _held: held })
+    Ok(Body { bytes, _held: held, shard: Rc::clone(exchange.shard) })
 }
 
 /// Reads straight into the body's own memory, which follows the bytes that came and not the number announced.
 async fn read_length(exchange: &mut Exchange<'_>, length: usize) -> Result<Vec<u8>, BodyError> {
     let here = exchange.input.bytes();
     let here = &here[..here.len().min(length)];
-    let mut body = Vec::with_capacity(length.min(here.len().max(BODY_GROWTH_BYTES)));
+    let mut body = exchange.shard.take_head();
+    body.reserve_exact(length.min(here.len().max(BODY_GROWTH_BYTES)));
     body.extend_from_slice(here);
     let mut filled = here.len();
     exchange.input.consume(filled);
