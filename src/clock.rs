@@ -9,6 +9,30 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// Both clocks, read together. From then on a reading of the monotonic one tells the time of day as well.
+///
+/// To be read anew now and then: the wall clock is set and slewed, the other is not.
+#[derive(Debug, Clone, Copy)]
+pub struct WallClock {
+    read_at: Instant,
+    since_epoch: Duration,
+}
+
+impl WallClock {
+    /// Reads both.
+    #[must_use]
+    pub fn read() -> Self {
+        Self { read_at: now(), since_epoch: since_epoch() }
+    }
+
+    /// The wall clock's time at `now`, as milliseconds since the Unix epoch.
+    #[inline]
+    #[must_use]
+    pub fn unix_ms(&self, now: Instant) -> u64 {
+        (self.since_epoch + now.saturating_duration_since(self.read_at)).as_millis() as u64
+    }
+}
+
 /// Wall clock as milliseconds since the Unix epoch; 0 when the clock stands before it.
 #[inline]
 pub fn unix_ms() -> u64 {

@@ -17,6 +17,14 @@ pub fn guard<F: Future>(inner: Pin<Box<F>>) -> Guard<F> {
     Guard { inner }
 }
 
+/// A future on the heap, made there: `Box::pin` makes it on the stack first and copies all of its kilobytes, although
+/// all but what it captures is still empty.
+#[inline]
+pub fn pinned<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
+    let place = Box::new_uninit();
+    Box::into_pin(Box::write(place, make()))
+}
+
 impl<F: Future> Future for Guard<F> {
     type Output = Result<F::Output, String>;
 

@@ -95,6 +95,8 @@ pub const TAP_ERROR_BYTES_MAX: usize = 64 * KIB;
 pub const PROVIDER_ERROR_TEXT_BYTES_MAX: usize = KIB;
 /// Longest model name or response id kept from a response, in bytes. A longer one counts as absent.
 pub const REPORTED_NAME_BYTES_MAX: usize = 256;
+/// Longest request head of which a copy is kept to know the next one by, in bytes. One per client connection.
+pub const REPEATED_HEAD_BYTES_MAX: usize = 2 * KIB;
 /// Longest stream event, its text not counted, of which a copy is kept to know the next ones by, in bytes. One per open
 /// stream.
 pub const REPEATED_EVENT_BYTES_MAX: usize = KIB;

@@ -108,7 +108,6 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "server::connection",
         &[
-            "auth::LastToken",
             "clock",
             "dialect",
             "endpoints",

@@ -121,6 +121,31 @@ fn a_token_is_valid_from_the_reload_that_brings_it_to_the_one_that_disables_it()
 }
 
 #[test]
+fn a_head_that_was_let_in_before_is_judged_by_what_is_in_force_now() {
+    let home = Home::of(&quick());
+    home.edit("config/projects.json", |projects| {
+        projects[0]["tokens"].as_array_mut().unwrap().push(entry("three", &token('3')));
+    });
+    let gateway = home.start();
+    let mut client = gateway.client();
+    for _ in 0..4 {
+        client.call(with_token(&token('3'))).expect(200);
+    }
+    home.edit("config/projects.json", |projects| projects[0]["tokens"][1]["disabled"] = json!(true));
+    gateway.reload();
+    client.call(with_token(&token('3'))).expect(401);
+    // One that is valid for another moment, on a connection that uses it all the while.
+    let soon = jiff::Timestamp::now() + std::time::Duration::from_secs(2);
+    home.edit("config/projects.json", |projects| {
+        projects[0]["tokens"][1]["disabled"] = json!(false);
+        projects[0]["tokens"][1]["expiresAt"] = json!(soon.to_string());
+    });
+    gateway.reload();
+    let mut client = gateway.client();
+    eventually("the end of a token", || (client.call(with_token(&token('3'))).status == 401).then_some(()));
+}
+
+#[test]
 fn a_bad_edit_is_told_with_its_place_and_changes_nothing() {
     let home = Home::of(&quick());
     let gateway = home.start();

@@ -4,6 +4,7 @@
 //! project, what of the head is needed later. After it the head's bytes are free.
 
 mod operations;
+mod recall;
 mod table;
 
 use crate::auth::{AuthError, LastToken, Principal, credential};
@@ -19,11 +20,12 @@ use crate::shard::Shard;
 use crate::shard::View;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessLine;
-use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{EndedBy, Endpoint};
 use crate::telemetry::log;
 
 use table::{Resolved, Route};
+
+pub use recall::{Arrival, Recall};
 
 /// What was admitted: a handler with all it needs.
 #[derive(Debug)]
@@ -52,12 +54,24 @@ enum What {
     Refused(GatewayError),
 }
 
-/// Judges the head of a request. `last` remembers the connection's token.
-pub fn admit(view: &View, head: &RequestHead<'_, '_>, last: &mut LastToken, trace: TraceId) -> Admitted {
+/// Judges `head`, which was parsed from the start of `input`. `recall` is the connection's.
+pub fn admit(
+    view: &View,
+    input: &[u8],
+    head: &RequestHead<'_, '_>,
+    recall: &mut Recall,
+    arrival: Arrival,
+) -> Admitted {
+    let admitted = judge(view, head, &mut recall.token, arrival);
+    recall.remember(view, input, head, &admitted);
+    admitted
+}
+
+fn judge(view: &View, head: &RequestHead<'_, '_>, last: &mut LastToken, arrival: Arrival) -> Admitted {
     let snapshot = &view.snapshot;
     let settings = snapshot.config.settings();
     let resolved = table::resolve(head.method, head.path, settings.alias_routes);
-    let client = Client::of(head, trace, resolved.dialect);
+    let client = Client::of(head, arrival.trace, resolved.dialect);
     let what = match operations::Operation::of(&resolved.route, head, settings) {
         Some(operation) => What::Operation(operation),
         None if resolved.route == Route::Reserved => {
@@ -66,7 +80,7 @@ pub fn admit(view: &View, head: &RequestHead<'_, '_>, last: &mut LastToken, trac
         None if resolved.route == Route::Ambiguous => What::Refused(GatewayError::InvalidRequest(
             "the path has empty or dot segments; expected a path without them".to_owned(),
         )),
-        None => match admit_to_project(snapshot, head, last, client, &resolved) {
+        None => match admit_to_project(snapshot, head, last, client, arrival, &resolved) {
             Ok(request) => What::Project(Box::new(request), resolved.route),
             Err(error) => What::Refused(error),
         },
@@ -83,13 +97,14 @@ fn admit_to_project(
     head: &RequestHead<'_, '_>,
     last: &mut LastToken,
     client: Client,
+    arrival: Arrival,
     resolved: &Resolved<'_>,
 ) -> Result<Request, GatewayError> {
     let mut seen = Seen::default();
     seen.look(head)?;
     let token = credential(seen.authorization, seen.x_api_key).map_err(GatewayError::Unauthorized)?;
     let principal =
-        snapshot.tokens.lookup_again(token, last, clock::unix_ms()).map_err(GatewayError::Unauthorized)?;
+        snapshot.tokens.lookup_again(token, last, arrival.unix_ms).map_err(GatewayError::Unauthorized)?;
     let project_index = in_project(snapshot, principal, resolved.slug.as_deref())?;
     let project = &snapshot.config.projects()[project_index as usize];
     let settings = snapshot.config.settings();
@@ -107,7 +122,7 @@ fn admit_to_project(
     };
     Ok(Request {
         client,
-        started: clock::now(),
+        started: arrival.at,
         endpoint,
         principal,
         project: project_index,
@@ -118,10 +133,10 @@ fn admit_to_project(
         stream_trace: if wants_trace { StreamTrace::Summary } else { StreamTrace::None },
         streams_by_default: endpoint == Endpoint::Responses && seen.prefers_events,
         server_timing: project.server_timing.unwrap_or(settings.server_timing),
-        conversation: seen.conversation.map(|id| crate::telemetry::text::clip(id, 256).to_owned()),
+        conversation: seen.conversation.map(|id| crate::telemetry::text::clip(id, 256).into()),
         method: if passes { head.method.as_str().to_owned() } else { String::new() },
         target: if passes { target_of(&resolved.path, head.query) } else { String::new() },
-        fields,
+        fields: fields.into(),
         has_anthropic_version: seen.has_anthropic_version,
         boundary: seen
             .content_type
@@ -246,14 +261,15 @@ fn target_of(path: &str, query: Option<&str>) -> String {
 pub async fn serve(exchange: &mut Exchange<'_>, admitted: Admitted) -> After {
     let client = admitted.client;
     match admitted.what {
-        What::Refused(error) => refuse(exchange, &client, &error).await,
-        What::Operation(operation) => operation.run(exchange, &client).await,
+        // What is rare is boxed, so that the others do not carry its room.
+        What::Refused(error) => Box::pin(refuse(exchange, &client, &error)).await,
+        What::Operation(operation) => Box::pin(operation.run(exchange, &client)).await,
         What::Project(request, route) => match route {
-            Route::Generate(_) | Route::CountTokens => gateway::generate(exchange, *request).await,
-            Route::Models => gateway::models(exchange, *request).await,
-            Route::Model(id) => gateway::one_model(exchange, *request, &id).await,
+            Route::Generate(_) | Route::CountTokens => gateway::generate(exchange, request).await,
+            Route::Models => Box::pin(gateway::models(exchange, *request)).await,
+            Route::Model(id) => Box::pin(gateway::one_model(exchange, *request, &id)).await,
             Route::ToolsList => {
-                gateway::plain(exchange, &client, 200, "application/json", b"{\"tools\":[]}").await
+                Box::pin(gateway::plain(exchange, &client, 200, "application/json", b"{\"tools\":[]}")).await
             }
             _ => gateway::pass_through(exchange, *request).await,
         },

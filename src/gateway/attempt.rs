@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::answer::{self, Answer};
 use super::exchange::{Exchange, Sent};
 use super::ledger::Ledger;
-use crate::clock;
 use crate::http1::Method;
 use crate::limits::STALE_WINDOW_MS;
 use crate::net::deadline::OnExpiry;
@@ -72,14 +71,13 @@ pub(super) async fn send(
     };
     loop {
         ledger.sent(index);
-        let sent_at = clock::now();
         match exchange_once(exchange, ledger, &mut lease, wire, first_byte).await {
             Ok(Some(head)) => {
                 ledger.step("answer begun", &[("status", Value::Integer(u64::from(head.status)))]);
                 return Ok(head.with_conn(lease.conn, pool));
             }
             // An end that comes later than a round trip may be that of a provider that has seen the request.
-            Ok(None) if lease.reused && clock::now().duration_since(sent_at) < STALE_WINDOW => {
+            Ok(None) if lease.reused && ledger.waited() < STALE_WINDOW => {
                 exchange.shard.metrics.upstream_stale.add(1);
                 ledger.step("pooled connection was closed", &[]);
                 lease = connect(exchange, ledger, &pool, target).await?;
@@ -101,12 +99,12 @@ async fn exchange_once(
     lease.conn.deadline().set(first_byte, OnExpiry::Close);
     match exchange.send_to_provider(&mut lease.conn, wire.parts).await {
         Ok(Sent::All) => {
-            ledger.waiting();
+            ledger.waits_for_answer();
             ledger.step("request sent", &[]);
         }
         Ok(Sent::ClientGone) => return Err(AttemptError::ClientGone),
         Ok(Sent::Answered) => {
-            ledger.waiting();
+            ledger.waits_for_answer();
             let mut head = answer::read_head(exchange, &mut lease.conn, wire.method, first_byte).await?;
             if let Some(head) = &mut head {
                 // It has not read all of the request: nothing more can follow on this connection.

@@ -21,7 +21,7 @@ use crate::snapshot::{Snapshot, Target};
 use crate::telemetry::labels::Endpoint;
 
 /// Serves `POST` on the endpoint of a dialect.
-pub async fn generate(exchange: &mut Exchange<'_>, request: Request) -> After {
+pub async fn generate(exchange: &mut Exchange<'_>, request: Box<Request>) -> After {
     let view = std::rc::Rc::clone(&exchange.view);
     let snapshot = &view.snapshot;
     let mut ledger = Ledger::open(exchange.shard, &view, &request);
@@ -76,9 +76,13 @@ fn candidates(
     }
 }
 
+fn none_usable() -> GatewayError {
+    GatewayError::NoModel("no model of this project can answer".to_owned())
+}
+
 pub(super) fn no_candidate(error: NoCandidate, from: Dialect, model: Option<&str>) -> GatewayError {
     match error {
-        NoCandidate::NoneUsable => GatewayError::NoModel("no model of this project can answer".to_owned()),
+        NoCandidate::NoneUsable => none_usable(),
         NoCandidate::Unknown => {
             let name = crate::telemetry::text::clip(model.unwrap_or_default(), 256);
             GatewayError::NotFound(format!("no model `{name}` in this project"))
@@ -100,7 +104,7 @@ async fn run(
     facts: &RequestFacts,
 ) -> After {
     let mut splices = Splices::new();
-    let mut last = GatewayError::NoModel("no model of this project can answer".to_owned());
+    let mut last = None;
     for &index in ranked {
         let target = &snapshot.targets[index];
         let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
@@ -116,13 +120,13 @@ async fn run(
             strip: &strip,
         };
         if splices.plan(body, facts, &edits).is_err() {
-            last = GatewayError::Internal;
+            last = Some(GatewayError::Internal);
             continue;
         }
         let first_byte = match first_byte_timeout(snapshot, request, target) {
             Ok(first_byte) => first_byte,
             Err(error) => {
-                last = error;
+                last = Some(error);
                 break;
             }
         };
@@ -133,14 +137,15 @@ async fn run(
             }
             Err(AttemptError::Failed(error)) => {
                 ledger.attempt_failed(&error);
-                last = error;
+                last = Some(error);
             }
             Ok(answer) if matches!(answer.head.status, 401 | 403) => {
                 // Its text is about our key; the client must not take its own for the wrong one.
                 let status = answer.head.status;
                 let said = relay::refusal(exchange, answer, request.client.dialect).await;
-                last = GatewayError::UpstreamAuth { status };
-                ledger.key_refused(&last, status, said.as_deref());
+                let error = GatewayError::UpstreamAuth { status };
+                ledger.key_refused(&error, status, said.as_deref());
+                last = Some(error);
             }
             Ok(answer) => {
                 let opening = opening(request, facts, target, ledger, body.len());
@@ -155,6 +160,7 @@ async fn run(
             }
         }
     }
+    let last = last.unwrap_or_else(none_usable);
     exchange.refuse(request, ledger, &last).await
 }
 

@@ -65,7 +65,7 @@ pub(super) struct Ledger {
     /// An event stream is on its way to the client.
     relaying: bool,
     requested_model: String,
-    conversation: Option<String>,
+    conversation: Option<Rc<str>>,
     input_bytes: u64,
     attempts: u32,
     open: Option<Open>,
@@ -79,6 +79,10 @@ pub(super) struct Ledger {
     settled_cost: Option<Cost>,
     /// Since when the gateway itself is at work; none while it waits for somebody.
     working_since: Option<Instant>,
+    /// When the wait for the open attempt's answer began; none before.
+    waited_since: Option<Instant>,
+    /// When the last bytes went to the client, where that was looked at.
+    relayed_at: Option<Instant>,
     overhead: Duration,
     first_byte: Option<Duration>,
 }
@@ -110,6 +114,8 @@ impl Ledger {
             cost: Picodollars::default(),
             settled_cost: None,
             working_since: Some(request.started),
+            waited_since: None,
+            relayed_at: None,
             overhead: Duration::ZERO,
             first_byte: None,
         }
@@ -144,6 +150,7 @@ impl Ledger {
 
     /// An attempt is about to be sent. The free retry on a fresh connection is the same attempt.
     pub(super) fn sent(&mut self, target_index: usize) {
+        self.waited_since = None;
         if self.open.is_none() {
             self.attempts += 1;
             self.shard.metrics.attempts.add(1);
@@ -174,11 +181,22 @@ impl Ledger {
         log::trace(message, &all);
     }
 
-    /// From here on we wait for somebody.
-    pub(super) fn waiting(&mut self) {
-        if let Some(since) = self.working_since.take() {
-            self.overhead += clock::now().duration_since(since);
-        }
+    /// From here on we wait for somebody. Says since when, unless we did before.
+    pub(super) fn waiting(&mut self) -> Option<Instant> {
+        let since = self.working_since.take()?;
+        let now = clock::now();
+        self.overhead += now.duration_since(since);
+        Some(now)
+    }
+
+    /// All of the attempt's request is on its way: from here on we wait for its answer.
+    pub(super) fn waits_for_answer(&mut self) {
+        self.waited_since = self.waiting();
+    }
+
+    /// How long the open attempt has been waited for.
+    pub(super) fn waited(&self) -> Duration {
+        self.waited_since.map_or(Duration::ZERO, |since| clock::now().duration_since(since))
     }
 
     /// The wait is over.
@@ -203,12 +221,16 @@ impl Ledger {
 
     /// Bytes have gone to the client; from here on we wait again.
     pub(super) fn relayed(&mut self) {
-        self.waiting();
+        self.relayed_at = self.waiting();
     }
 
     /// The gateway's own time so far.
     pub(super) fn overhead(&self) -> Duration {
-        self.overhead + self.working_since.map_or(Duration::ZERO, |since| clock::now().duration_since(since))
+        if self.working_since.is_some() { self.overhead_at(clock::now()) } else { self.overhead }
+    }
+
+    fn overhead_at(&self, now: Instant) -> Duration {
+        self.overhead + self.working_since.map_or(Duration::ZERO, |since| now.duration_since(since))
     }
 
     /// Time to the head of the answer.
@@ -334,10 +356,12 @@ impl Ledger {
         }
         let project = &snapshot.config.projects()[self.project as usize];
         let token = snapshot.token(self.principal);
+        let now = clock::now();
+        let unix_ms = self.shard.unix_ms(now);
         let record = UsageRecord {
-            id: self.shard.trace_id(),
+            id: self.shard.trace_id(unix_ms),
             trace_id: self.trace,
-            timestamp: self.shard.timestamps.borrow_mut().format(clock::unix_ms()),
+            timestamp: self.shard.timestamps.borrow_mut().format(unix_ms),
             project_id: &project.id,
             token_id: Some(&token.id),
             model_id: &target.model.id,
@@ -354,9 +378,9 @@ impl Ledger {
             usage_source: source,
             cost,
             rates: target.price.rates(usage.input),
-            latency_ms: clock::now().duration_since(self.started).as_millis() as u64,
+            latency_ms: now.duration_since(self.started).as_millis() as u64,
             ttft_ms: self.first_byte.map(|after| after.as_millis() as u64),
-            overhead_us: self.overhead().as_micros() as u64,
+            overhead_us: self.overhead_at(now).as_micros() as u64,
             attempt: self.attempts,
             conversation_id: self.conversation.as_deref(),
         };
@@ -389,7 +413,8 @@ impl Ledger {
         let metrics = &self.shard.metrics;
         metrics.streams_open.sub(u64::from(self.relaying));
         metrics.count_request(self.endpoint, self.status, self.outcome);
-        let (latency, overhead) = (clock::now().duration_since(self.started), self.overhead());
+        let now = self.relayed_at.unwrap_or_else(clock::now);
+        let (latency, overhead) = (now.duration_since(self.started), self.overhead_at(now));
         metrics.request_duration.observe_us(latency.as_micros() as u64);
         metrics.overhead.observe_us(overhead.as_micros() as u64);
         if let Some(first_byte) = self.first_byte {
@@ -420,7 +445,7 @@ impl Ledger {
             gateway_us: overhead.as_micros() as u64,
             core: self.shard.index as u16,
         };
-        log::access(clock::unix_ms(), &line);
+        log::access(self.shard.unix_ms(now), &line);
     }
 }
 

@@ -1,5 +1,6 @@
 //! A request after admission: everything that is needed of its head, owned.
 
+use std::rc::Rc;
 use std::time::Instant;
 
 use crate::auth::Principal;
@@ -35,7 +36,7 @@ pub struct Client {
 }
 
 /// One admitted request.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// How to answer it.
     pub client: Client,
@@ -62,13 +63,13 @@ pub struct Request {
     /// Whether `Server-Timing` is answered.
     pub server_timing: bool,
     /// Id of the conversation, if the client named one.
-    pub conversation: Option<String>,
+    pub conversation: Option<Rc<str>>,
     /// Method, for requests that are passed through.
     pub method: String,
     /// Path and query without project prefix, for requests that are passed through.
     pub target: String,
     /// The client's fields that travel to the provider, in wire form.
-    pub fields: Vec<u8>,
+    pub fields: Rc<[u8]>,
     /// Whether the client sent `anthropic-version` itself.
     pub has_anthropic_version: bool,
     /// The client's multipart boundary, if its body is a form.
@@ -117,11 +118,9 @@ fn stays_here(known: KnownField) -> bool {
 /// Appends the client's fields that a provider gets. `plain_answer` leaves out `Accept-Encoding`, so that the
 /// answer can be read on its way.
 pub fn append_forwarded(out: &mut Vec<u8>, head: &RequestHead<'_, '_>, plain_answer: bool) {
-    for field in head.fields.end_to_end() {
+    writer::parsed_fields(out, &head.fields, |field| {
         let known = field.known();
         let would_hide_answer = plain_answer && known == KnownField::AcceptEncoding;
-        if !stays_here(known) && !would_hide_answer {
-            writer::parsed_field(out, field);
-        }
-    }
+        !stays_here(known) && !would_hide_answer
+    });
 }

@@ -6,8 +6,8 @@
 use super::writer::{CRLF, parsed_field, parsed_fields, request_line, status_line};
 use super::{
     BodyDecoder, ChunkError, ChunkedDecoder, ChunkedRelay, Connection, Field, Fields, Framing, HeadError,
-    HeadProgress, KnownField, Method, RelayProgress, RelaySink, RequestHead, RequestSlots, ResponseHead,
-    ResponseSlots, Step, Version, diagnose, octets, parse_request, parse_response,
+    HeadProgress, KnownField, Method, RelayProgress, RelaySink, RepeatedHead, RequestHead, RequestSlots,
+    ResponseHead, ResponseSlots, Step, Version, diagnose, octets, parse_request, parse_response,
 };
 use crate::limits::{
     CHUNK_EXTENSION_BYTES_MAX, CHUNK_LINE_BYTES_MAX, REQUEST_FIELDS_MAX, REQUEST_HEAD_BYTES_MAX,
@@ -96,10 +96,51 @@ pub fn fuzz_request_head(data: &[u8]) {
     assert!(head.path.starts_with('/') || (head.path == "*" && head.method == Method::Options));
     assert_ne!(head.framing, Framing::UntilClose, "a request has no such framing");
     assert_ne!(head.method, Method::Connect);
+    check_repeated(data, &head);
     if head.version == Version::Http11 {
         assert!(!head.host.is_empty());
         check_request_round_trip(&head);
     }
+}
+
+/// A head that is known again means what it would if it was parsed, whatever length it brings by then.
+fn check_repeated(data: &[u8], head: &RequestHead<'_, '_>) {
+    let Some(known) = RepeatedHead::of(data, head) else { return };
+    let Some(value) = head.fields.find(KnownField::ContentLength).map(|field| field.value()) else {
+        panic!("a head without a length is kept");
+    };
+    let start = value.as_ptr().addr() - data.as_ptr().addr();
+    let (before, behind) = (&data[..start], &data[start + value.len()..head.head_bytes]);
+    let with = |digits: &[u8]| [before, digits, behind].concat();
+    for digits in [value, b"0", b"0070", b"999999999999999999"] {
+        let wire = with(digits);
+        let read = known.read(&wire);
+        assert!(read.is_some_and(|(_, bytes)| bytes == wire.len()) || digits.len() > 18);
+        check_known(&known, head, &wire);
+        check_known(&known, head, &wire[..wire.len() - 1]);
+    }
+    for digits in [&b""[..], b"-1", b" ", b"1 2", b"1\r\ncontent-length: 1", b"99999999999999999999"] {
+        check_known(&known, head, &with(digits));
+    }
+    for at in cuts(&data[..head.head_bytes]).filter(|at| *at < head.head_bytes) {
+        let mut other = data[..head.head_bytes].to_vec();
+        other[at] ^= 1;
+        check_known(&known, head, &other);
+    }
+}
+
+fn check_known(known: &RepeatedHead, head: &RequestHead<'_, '_>, wire: &[u8]) {
+    let Some((length, head_bytes)) = known.read(wire) else { return };
+    let Ok(Some((mut meaning, parsed_bytes))) = request_outcome(wire) else { panic!("it is no head") };
+    assert_eq!((meaning.framing, parsed_bytes), (Framing::Length(length), head_bytes));
+    let first = Meaning::from(head);
+    meaning.framing = first.framing;
+    for (field, of_first) in meaning.fields.iter_mut().zip(&first.fields) {
+        if KnownField::of(field.0.as_bytes()) == KnownField::ContentLength {
+            field.1.clone_from(&of_first.1);
+        }
+    }
+    assert_eq!(meaning, first);
 }
 
 fn check_request_round_trip(head: &RequestHead<'_, '_>) {

@@ -28,6 +28,7 @@ mod head;
 mod known;
 mod octets;
 mod relay;
+mod repeated;
 mod target;
 pub mod writer;
 
@@ -44,3 +45,4 @@ pub use head::{
 };
 pub use known::{KnownField, is_hop_by_hop};
 pub use relay::{ChunkedRelay, RelayProgress, RelaySink};
+pub use repeated::RepeatedHead;

@@ -10,12 +10,11 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::auth::LastToken;
 use crate::clock;
 use crate::dialect::Dialect;
-use crate::endpoints::{self, Admitted};
+use crate::endpoints::{self, Admitted, Arrival, Recall};
 use crate::gateway::{self, After, Client, Exchange};
-use crate::guard::{Guard, guard};
+use crate::guard::{Guard, guard, pinned};
 use crate::http1::{HeadError, HeadProgress, RequestSlots, parse_request};
 use crate::limits::{PROOF_WAIT_MS, REQUESTS_PER_TURN};
 use crate::net::deadline::OnExpiry;
@@ -29,16 +28,16 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// What came of waiting for a request.
 enum Next {
-    Admitted(Rc<View>, Box<Admitted>),
+    Admitted(Rc<View>, Admitted),
     Refused(GatewayError),
     Closed,
 }
 
 /// Serves `conn` to its end.
 pub async fn run(shard: &Rc<Shard>, mut conn: Conn) {
-    let (mut input, mut last, mut in_a_row) = (Input::default(), LastToken::default(), 0);
+    let (mut input, mut recall, mut in_a_row) = (Input::default(), Recall::default(), 0);
     loop {
-        let (view, admitted) = match next_request(shard, &mut conn, &mut input, &mut last).await {
+        let (view, admitted) = match next_request(shard, &mut conn, &mut input, &mut recall).await {
             Next::Admitted(view, admitted) => (view, admitted),
             Next::Closed => return,
             Next::Refused(error) => {
@@ -93,22 +92,22 @@ fn serve_guarded<'a>(
     view: Rc<View>,
     conn: &'a mut Conn,
     input: &'a mut Input,
-    admitted: Box<Admitted>,
+    admitted: Admitted,
 ) -> Guard<impl Future<Output = After> + 'a> {
-    guard(Box::pin(async move {
+    guard(pinned(|| async move {
         let framing = admitted.framing;
         let mut exchange = Exchange::new(shard, view, conn, input, framing);
-        endpoints::serve(&mut exchange, *admitted).await
+        endpoints::serve(&mut exchange, admitted).await
     }))
 }
 
 /// Waits for the next head and admits it.
-async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, last: &mut LastToken) -> Next {
+async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, recall: &mut Recall) -> Next {
     let mut progress = HeadProgress::default();
     let (mut waiting_idle, mut head_timed) = (input.is_empty(), false);
     loop {
         if !input.is_empty() && progress.worth_parsing(input.bytes()) {
-            match judge(shard, input, last) {
+            match judge(shard, input, recall) {
                 Judged::Incomplete => {}
                 Judged::Malformed(error) => return Next::Refused(GatewayError::Head(error)),
                 Judged::Head(view, admitted) => {
@@ -116,7 +115,7 @@ async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, las
                     if !admitted.is_unproven() {
                         return Next::Admitted(view, admitted);
                     }
-                    if !Box::pin(prove(shard, &view, last)).await {
+                    if !Box::pin(prove(shard, &view, recall)).await {
                         return Next::Refused(GatewayError::Busy);
                     }
                     progress = HeadProgress::default();
@@ -161,36 +160,48 @@ async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, las
 enum Judged {
     Incomplete,
     Malformed(HeadError),
-    Head(Rc<View>, Box<Admitted>),
+    Head(Rc<View>, Admitted),
 }
 
-/// Parses the head in hand and admits it. It stays there where its token has to be verified first.
-fn judge(shard: &Rc<Shard>, input: &mut Input, last: &mut LastToken) -> Judged {
+/// Admits the request whose head is in hand. The head stays there where its token has to be verified first.
+fn judge(shard: &Rc<Shard>, input: &mut Input, recall: &mut Recall) -> Judged {
+    let view = shard.view();
+    let arrival = arrival(shard);
+    if let Some((admitted, head_bytes)) = recall.admit(&view, input.bytes(), arrival) {
+        input.consume(head_bytes);
+        return Judged::Head(view, admitted);
+    }
     let mut slots = RequestSlots::new();
     let head = match parse_request(input.bytes(), &mut slots) {
         Ok(None) => return Judged::Incomplete,
         Err(error) => return Judged::Malformed(error),
         Ok(Some(head)) => head,
     };
-    let view = shard.view();
-    let admitted = endpoints::admit(&view, &head, last, shard.trace_id());
+    let admitted = endpoints::admit(&view, input.bytes(), &head, recall, arrival);
     let head_bytes = head.head_bytes;
     if !admitted.is_unproven() {
         input.consume(head_bytes);
     }
-    Judged::Head(view, Box::new(admitted))
+    Judged::Head(view, admitted)
 }
 
 /// Has the connection's token verified; `false` when that would take too long.
-async fn prove(shard: &Shard, view: &View, last: &LastToken) -> bool {
-    let Some(reply) = view.snapshot.tokens.prove(&shard.prover, last, clock::unix_ms()) else { return false };
+async fn prove(shard: &Shard, view: &View, recall: &Recall) -> bool {
+    let Some(reply) = recall.prove(view, &shard.prover, clock::unix_ms()) else { return false };
     monoio::time::timeout(Duration::from_millis(PROOF_WAIT_MS), reply.wait()).await.is_ok()
+}
+
+/// The moment at which the head that was just received may be complete.
+fn arrival(shard: &Shard) -> Arrival {
+    let at = clock::now();
+    let unix_ms = shard.unix_ms(at);
+    Arrival { at, unix_ms, trace: shard.trace_id(unix_ms) }
 }
 
 /// Answers a head that is no request.
 async fn refuse(shard: &Rc<Shard>, conn: &mut Conn, error: &GatewayError) {
     let client = Client {
-        trace: shard.trace_id(),
+        trace: arrival(shard).trace,
         dialect: Dialect::OpenAiChat,
         http10: false,
         keep_alive: false,

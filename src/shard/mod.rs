@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::Prover;
 use crate::budget::counters::{CoreCounters, CounterDeltas};
-use crate::clock;
+use crate::clock::{self, WallClock};
 use crate::mailbox::{Mailbox, ToControl};
 use crate::net::{BufferPool, Deadlines};
 use crate::store::journal::JournalWriter;
@@ -70,6 +70,7 @@ pub struct Shard {
     view: RefCell<Rc<View>>,
     heads: RefCell<Vec<Vec<u8>>>,
     started: Instant,
+    wall: Cell<WallClock>,
     tick_ms: Cell<u64>,
     connections: Cell<usize>,
     body_bytes: Rc<Cell<usize>>,
@@ -96,6 +97,7 @@ impl Shard {
             view: RefCell::new(Rc::new(view)),
             heads: RefCell::default(),
             started: clock::now(),
+            wall: Cell::new(WallClock::read()),
             tick_ms: Cell::new(0),
             connections: Cell::new(0),
             body_bytes: Rc::default(),
@@ -119,10 +121,16 @@ impl Shard {
         view
     }
 
-    /// A fresh request id.
+    /// The time of day at `now`, as milliseconds since the Unix epoch.
     #[inline]
-    pub fn trace_id(&self) -> TraceId {
-        self.ids.borrow_mut().next(clock::unix_ms())
+    pub fn unix_ms(&self, now: Instant) -> u64 {
+        self.wall.get().unix_ms(now)
+    }
+
+    /// A fresh request id for the moment `unix_ms`.
+    #[inline]
+    pub fn trace_id(&self, unix_ms: u64) -> TraceId {
+        self.ids.borrow_mut().next(unix_ms)
     }
 
     /// A random number.
@@ -190,6 +198,7 @@ impl Shard {
 
     /// What a core does every [`crate::limits::DEADLINE_TICK_MS`]: deadlines, counters, log lines, idle pools.
     pub fn tick(self: &Rc<Self>) {
+        self.wall.set(WallClock::read());
         let now_ms = clock::now().duration_since(self.started).as_millis() as u64;
         self.tick_ms.set(now_ms);
         self.deadlines.sweep(now_ms);

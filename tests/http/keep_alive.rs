@@ -1,5 +1,7 @@
 //! Which connections stay open, and how requests follow each other on one.
 
+use std::collections::HashSet;
+
 use serde_json::json;
 
 use crate::support::{Setup, TOKEN, on_each_driver, post};
@@ -27,6 +29,37 @@ fn a_connection_serves_many_requests_of_all_kinds() {
             client.call("HEAD /health HTTP/1.1\r\nHost: h\r\n\r\n").expect(200);
         }
         gateway.usage_records(5);
+    });
+}
+
+#[test]
+fn heads_that_come_again_are_told_apart_by_length_and_token() {
+    let other = format!("sk-rt-{}", "4".repeat(64));
+    on_each_driver(|driver| {
+        let token = json!({"id": "other", "token": other, "tokenSnippet": "sk-rt-4444"});
+        let gateway = Setup::demo().token(token).driver(driver).start();
+        let mut client = gateway.client();
+        let (mut ids, mut expected) = (HashSet::new(), vec![]);
+        for (round, length) in [1, 1, 9, 10, 500, 90_000, 2, 2].into_iter().enumerate() {
+            for (id, token) in [("demo-token", TOKEN), ("other", &other)] {
+                // Now in turns, now several times the same.
+                for _ in 0..=round % 3 {
+                    let request = chat(&"x".repeat(length));
+                    let at =
+                        request.windows(TOKEN.len()).position(|window| window == TOKEN.as_bytes()).unwrap();
+                    let request = [&request[..at], token.as_bytes(), &request[at + TOKEN.len()..]].concat();
+                    let answer = client.call(request).expect(200);
+                    assert!(ids.insert(answer.field("x-routerly-trace-id").unwrap().to_owned()));
+                    expected.push(id);
+                }
+            }
+        }
+        let records = gateway.usage_records(expected.len());
+        let tokens: Vec<_> = records.iter().map(|record| record["tokenId"].as_str().unwrap()).collect();
+        assert_eq!(tokens, expected);
+        let traces: HashSet<_> =
+            records.iter().map(|record| record["traceId"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(traces, ids);
     });
 }
 
