@@ -97,6 +97,9 @@ pub const PROVIDER_ERROR_TEXT_BYTES_MAX: usize = KIB;
 pub const REPORTED_NAME_BYTES_MAX: usize = 256;
 /// Longest request head of which a copy is kept to know the next one by, in bytes. One per client connection.
 pub const REPEATED_HEAD_BYTES_MAX: usize = 2 * KIB;
+/// Longest end of an answer, from its usage on and without its numbers, of which a copy is kept to know the next ones by,
+/// in bytes. One per endpoint and core.
+pub const USAGE_SHAPE_BYTES_MAX: usize = 2 * KIB;
 /// Longest stream event, its text not counted, of which a copy is kept to know the next ones by, in bytes. One per open
 /// stream.
 pub const REPEATED_EVENT_BYTES_MAX: usize = KIB;

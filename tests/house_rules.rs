@@ -54,6 +54,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "auth::Prover",
             "budget",
             "clock",
+            "dialect::UsageShape",
             "limits",
             "mailbox",
             "net",

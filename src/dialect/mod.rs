@@ -12,12 +12,14 @@ pub mod gemini;
 pub mod openai_chat;
 pub mod openai_responses;
 mod repeat;
+mod shape;
 mod sight;
 mod tap;
 pub mod trace;
 mod usage;
 mod whole;
 
+pub use shape::UsageShape;
 pub use sight::ProviderError;
 pub use tap::{StreamEnd, TapReport, UsageTap};
 

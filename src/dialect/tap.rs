@@ -4,7 +4,7 @@
 //! of the body with its framing and content coding removed.
 
 use super::sight::{ProviderError, Sight};
-use super::{Dialect, Usage, anthropic, gemini, openai_chat, openai_responses};
+use super::{Dialect, Usage, UsageShape, anthropic, gemini, openai_chat, openai_responses};
 use crate::json::tap::{MemberTap, Target};
 use crate::sse::{Event, Observer};
 
@@ -126,14 +126,16 @@ impl UsageTap {
         }
     }
 
-    /// Takes in a successful body that is in hand as a whole: its usage is all that is read of it.
-    pub fn feed_whole(&mut self, body: &[u8]) {
+    /// Takes in a successful body that is in hand as a whole: its usage is all that is read of it. `shape` is that of
+    /// the provider's answers so far.
+    pub fn feed_whole(&mut self, body: &[u8], shape: &mut UsageShape) {
         if self.mode != Mode::Body {
             return self.feed(body);
         }
         let read = match self.dialect {
-            Dialect::OpenAiChat => super::whole::usage_member(body, super::usage::read_openai_prefix)
-                .map(|usage| self.sight.set_usage(Some(usage))),
+            Dialect::OpenAiChat => {
+                super::whole::openai_usage(body, shape).map(|usage| self.sight.set_usage(Some(usage)))
+            }
             Dialect::AnthropicMessages => super::whole::usage_member(body, super::whole::raw_value)
                 .map(|raw| anthropic::read_usage(&mut self.sight, raw)),
             // A Responses object may say that it failed, with a status of 200.

@@ -4,12 +4,13 @@
 //! their own, so one reader serves both. The other dialects have readers of their own.
 
 use super::Usage;
+use super::shape::Learning;
 use crate::json::scan;
 use crate::json::token::Value;
 
 /// The numbers of one usage object as it stands.
 #[derive(Debug, Default)]
-struct Reported {
+pub(super) struct Reported {
     input: Option<u64>,
     output: Option<u64>,
     total: Option<u64>,
@@ -65,9 +66,18 @@ pub(super) fn read_openai(raw: &[u8]) -> Option<Usage> {
 ///
 /// In one pass where the object has the plain shape that nearly all have: whole numbers, `null`, plain strings, and
 /// objects of those. Anything else is left to the strict reader.
-pub(super) fn read_openai_prefix(text: &[u8]) -> Option<(Usage, usize)> {
-    if let Some((reported, length)) = read_plain(text) {
+/// `learning` takes in the plain object; of any other it learns nothing.
+pub(super) fn read_openai_prefix(text: &[u8], learning: &mut Option<Learning<'_>>) -> Option<(Usage, usize)> {
+    let plain = read_plain(text, |at, length, slot| {
+        if let Some(learning) = learning {
+            learning.number(text, at, length, slot);
+        }
+    });
+    if let Some((reported, length)) = plain {
         return Some((reported.evened_out()?, length));
+    }
+    if let Some(learning) = learning.take() {
+        learning.finish(None);
     }
     let mut scanner = scan::Scanner::new(text);
     let value = scanner.value().ok()?;
@@ -83,7 +93,7 @@ enum Part {
     Other,
 }
 
-fn read_plain(text: &[u8]) -> Option<(Reported, usize)> {
+fn read_plain(text: &[u8], mut on_number: impl FnMut(usize, usize, Slot)) -> Option<(Reported, usize)> {
     let mut reported = Reported::default();
     let (mut part, mut depth, mut at) = (Part::Top, 1, 1);
     if text.first() != Some(&b'{') {
@@ -111,8 +121,10 @@ fn read_plain(text: &[u8]) -> Option<(Reported, usize)> {
                 match *text.get(at)? {
                     b'0'..=b'9' => {
                         let (number, length) = plain_number(&text[at..])?;
+                        let slot = Slot::of(part, name);
+                        on_number(at, length, slot);
                         at += length;
-                        reported.take(part, name, number);
+                        reported.count(slot, number);
                     }
                     b'{' => {
                         part = if depth == 1 { Part::of(name) } else { Part::Other };
@@ -143,7 +155,7 @@ fn plain_string(text: &[u8]) -> Option<&[u8]> {
 }
 
 /// A whole number without fraction or exponent, and how many digits it has.
-fn plain_number(text: &[u8]) -> Option<(u64, usize)> {
+pub(super) fn plain_number(text: &[u8]) -> Option<(u64, usize)> {
     let mut number = 0u64;
     let mut length = 0;
     while let Some(digit @ b'0'..=b'9') = text.get(length) {
@@ -163,6 +175,38 @@ impl Part {
     }
 }
 
+/// What a number of a usage object counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slot {
+    Input,
+    Output,
+    Total,
+    /// Input from the cache, in the details of the input.
+    Cached,
+    /// The same beside the other counts.
+    CachedBesides,
+    CacheWrite,
+    Reasoning,
+    Other,
+}
+
+impl Slot {
+    fn of(part: Part, name: &[u8]) -> Self {
+        match (part, name) {
+            (Part::Top, b"prompt_tokens" | b"input_tokens") => Self::Input,
+            (Part::Top, b"completion_tokens" | b"output_tokens") => Self::Output,
+            (Part::Top, b"total_tokens") => Self::Total,
+            (Part::Top, b"prompt_cache_hit_tokens" | b"cached_tokens" | b"num_cached_tokens") => {
+                Self::CachedBesides
+            }
+            (Part::InputDetails, b"cached_tokens") => Self::Cached,
+            (Part::InputDetails, b"cache_write_tokens") => Self::CacheWrite,
+            (Part::OutputDetails, b"reasoning_tokens") => Self::Reasoning,
+            _ => Self::Other,
+        }
+    }
+}
+
 fn set(slot: &mut Option<u64>, value: Option<u64>) {
     if value.is_some() {
         *slot = value;
@@ -170,21 +214,20 @@ fn set(slot: &mut Option<u64>, value: Option<u64>) {
 }
 
 impl Reported {
-    fn take(&mut self, part: Part, name: &[u8], number: u64) {
-        let slot = match (part, name) {
-            (Part::Top, b"prompt_tokens" | b"input_tokens") => &mut self.input,
-            (Part::Top, b"completion_tokens" | b"output_tokens") => &mut self.output,
-            (Part::Top, b"total_tokens") => &mut self.total,
-            (Part::Top, b"prompt_cache_hit_tokens" | b"cached_tokens" | b"num_cached_tokens") => {
-                self.cached = self.cached.or(Some(number));
-                return;
-            }
-            (Part::InputDetails, b"cached_tokens") => &mut self.cached,
-            (Part::InputDetails, b"cache_write_tokens") => &mut self.cache_write,
-            (Part::OutputDetails, b"reasoning_tokens") => &mut self.reasoning,
-            _ => return,
+    #[inline]
+    pub(super) fn count(&mut self, slot: Slot, number: u64) {
+        let place = match slot {
+            Slot::Input => &mut self.input,
+            Slot::Output => &mut self.output,
+            Slot::Total => &mut self.total,
+            // The details come first where a server sends both.
+            Slot::CachedBesides => return self.cached = self.cached.or(Some(number)),
+            Slot::Cached => &mut self.cached,
+            Slot::CacheWrite => &mut self.cache_write,
+            Slot::Reasoning => &mut self.reasoning,
+            Slot::Other => return,
         };
-        *slot = Some(number);
+        *place = Some(number);
     }
 
     fn read_input_details(&mut self, details: &Value<'_>) {
@@ -204,7 +247,7 @@ impl Reported {
         }
     }
 
-    fn evened_out(&self) -> Option<Usage> {
+    pub(super) fn evened_out(&self) -> Option<Usage> {
         if self.input.is_none() && self.output.is_none() && self.total.is_none() {
             return None;
         }
@@ -240,6 +283,8 @@ impl Usage {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::UsageShape;
+    use crate::dialect::whole::openai_usage;
 
     fn usage(input: u64, output: u64, cached_input: u64, cache_write: u64, reasoning: u64) -> Option<Usage> {
         Some(Usage { input, output, cached_input, cache_write, reasoning })
@@ -320,7 +365,7 @@ mod tests {
         for (name, raw, expected) in cases {
             assert_eq!(read_openai(raw.as_bytes()), expected, "{name}");
             let whole = format!("{raw} , \"next\": 1");
-            let prefix = read_openai_prefix(whole.as_bytes());
+            let prefix = read_openai_prefix(whole.as_bytes(), &mut None);
             assert_eq!(prefix, expected.map(|usage| (usage, raw.len())), "{name}, with more behind it");
         }
     }
@@ -353,12 +398,24 @@ mod tests {
                 })
                 .collect();
             let text = format!("{{{}}}", texts.join(",\n"));
-            if let Some((reported, length)) = read_plain(text.as_bytes()) {
+            if let Some((reported, length)) = read_plain(text.as_bytes(), |_, _, _| {}) {
                 proptest::prop_assert_eq!(reported.evened_out(), read_openai(text.as_bytes()));
                 proptest::prop_assert_eq!(length, text.len());
             }
+            // With other numbers in the same shape, and cut or changed anywhere: what is read without a memory.
+            let mut shape = UsageShape::default();
+            let body = |text: &str| format!("{{\"choices\":[],\"usage\":{text},\"tier\":null}}");
+            let first = body(&text);
+            let other = body(&text.replace("1", "20"));
+            let mut changed = first.clone().into_bytes();
+            let place = cut % changed.len();
+            changed[place] = [b'1', b'"', b'}', b'.', b' ', b'-'][cut % 6];
+            for body in [first.as_bytes(), other.as_bytes(), &changed, &first.as_bytes()[..place], first.as_bytes()] {
+                let plain = openai_usage(body, &mut UsageShape::default());
+                proptest::prop_assert_eq!(openai_usage(body, &mut shape), plain);
+            }
             // Whatever comes in: an answer, not a panic.
-            let _ = read_plain(&text.as_bytes()[..cut.min(text.len())]);
+            let _ = read_plain(&text.as_bytes()[..cut.min(text.len())], |_, _, _| {});
         }
     }
 }

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use memchr::memmem;
 
+use super::usage::read_openai_prefix;
+use super::{Usage, UsageShape};
 use crate::json::scan::Scanner;
 
 const NAME: &[u8] = b"\"usage\"";
@@ -18,13 +20,36 @@ const NAME: &[u8] = b"\"usage\"";
 /// object shows in what follows it: further members, one brace, and the end.
 pub(super) fn usage_member<'b, T>(
     body: &'b [u8],
-    read: impl Fn(&'b [u8]) -> Option<(T, usize)>,
+    read: impl FnOnce(&'b [u8]) -> Option<(T, usize)>,
 ) -> Option<T> {
+    leading_usage(ending(body)?, read)
+}
+
+/// [`usage_member`] for the OpenAI family; `shape` is how the last one of the same provider looked.
+pub(super) fn openai_usage(body: &[u8], shape: &mut UsageShape) -> Option<Usage> {
+    let ending = ending(body)?;
+    if let Some(usage) = shape.read(ending) {
+        return Some(usage);
+    }
+    let mut learning = shape.learn();
+    let usage = leading_usage(ending, |value| read_openai_prefix(value, &mut learning));
+    if let Some(learning) = learning {
+        learning.finish(usage.is_some().then_some(ending));
+    }
+    usage
+}
+
+/// The body from the value of its last `usage` on.
+fn ending(body: &[u8]) -> Option<&[u8]> {
     static FINDER: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(NAME));
     let at = FINDER.find_iter(body).last()?;
-    let value = after(&body[at + NAME.len()..], b':')?.trim_ascii_start();
-    let (usage, length) = value.first().filter(|byte| **byte == b'{').and_then(|_| read(value))?;
-    let mut rest = &value[length..];
+    Some(after(&body[at + NAME.len()..], b':')?.trim_ascii_start())
+}
+
+/// Reads the value that `ending` begins with, if what follows it ends the outermost object.
+fn leading_usage<'b, T>(ending: &'b [u8], read: impl FnOnce(&'b [u8]) -> Option<(T, usize)>) -> Option<T> {
+    let (usage, length) = ending.first().filter(|byte| **byte == b'{').and_then(|_| read(ending))?;
+    let mut rest = &ending[length..];
     loop {
         if let Some(end) = after(rest, b'}') {
             return end.iter().all(u8::is_ascii_whitespace).then_some(usage);

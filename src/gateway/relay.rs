@@ -96,7 +96,7 @@ pub(super) async fn relay(
             return relay.fail_before_head(exchange, request, ledger, fault, fields).await;
         }
     }
-    relay.watch_first(&buffer[span.start..span.end], status);
+    relay.watch_first(exchange, &buffer[span.start..span.end], status);
     relay.settle_if_over(ledger);
 
     let opens = is_events && !how.opening.is_empty() && (200..300).contains(&status);
@@ -396,9 +396,12 @@ impl Relay<'_> {
     }
 
     /// The first bytes, and often the whole body.
-    fn watch_first(&mut self, payload: &[u8], status: u16) {
+    fn watch_first(&mut self, exchange: &Exchange<'_>, payload: &[u8], status: u16) {
         match &mut self.tap {
-            Some(tap) if self.source.done && (200..300).contains(&status) => tap.feed_whole(payload),
+            Some(tap) if self.source.done && (200..300).contains(&status) => {
+                let shape = &exchange.view.usage_shapes[self.how.target.endpoint];
+                tap.feed_whole(payload, &mut shape.borrow_mut());
+            }
             Some(tap) => tap.feed(payload),
             None => {}
         }

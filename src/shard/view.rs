@@ -1,8 +1,10 @@
 //! A snapshot together with this core's pools for it.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::dialect::UsageShape;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Pool};
 
@@ -12,6 +14,8 @@ pub struct View {
     pub snapshot: Arc<Snapshot>,
     /// Pools, in the order of [`Snapshot::endpoints`].
     pub pools: Vec<Rc<Pool>>,
+    /// How the usage of their answers looks, in the same order.
+    pub usage_shapes: Vec<RefCell<UsageShape>>,
 }
 
 impl View {
@@ -29,6 +33,7 @@ impl View {
             None => Rc::new(Pool::new(endpoint.clone(), upstream.pool_per_endpoint, idle_timeout_ms)),
         };
         let pools = snapshot.endpoints.iter().map(pool_of).collect();
-        Self { snapshot, pools }
+        let usage_shapes = snapshot.endpoints.iter().map(|_| RefCell::default()).collect();
+        Self { snapshot, pools, usage_shapes }
     }
 }
