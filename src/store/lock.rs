@@ -7,7 +7,7 @@
 //! change is renewed every few seconds and which is stale after ten.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -27,7 +27,7 @@ const UPSTREAM_LOCKED: [&str; 6] = [
 /// Proof that this process owns a home. Dropped with the process, whatever ends it.
 #[derive(Debug)]
 pub struct HomeLock {
-    _file: File,
+    file: File,
     root: PathBuf,
 }
 
@@ -86,14 +86,41 @@ impl HomeLock {
                 return Err(LockError::Upstream { root: root.to_owned(), lock });
             }
         }
-        file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
-        Ok(Self { _file: file, root: root.to_owned() })
+        note_owner(&mut file).map_err(failed)?;
+        Ok(Self { file, root: root.to_owned() })
+    }
+
+    /// The lock of `root` that another process has handed over: both have it then, until both have let go.
+    ///
+    /// # Errors
+    /// The file is another one than the home's.
+    pub fn handed(mut file: File, root: &Path) -> io::Result<Self> {
+        let (own, there) = (file.metadata()?, fs::metadata(root.join(".lock"))?);
+        if (own.dev(), own.ino()) != (there.dev(), there.ino()) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the lock is that of another home"));
+        }
+        note_owner(&mut file)?;
+        Ok(Self { file, root: root.to_owned() })
+    }
+
+    /// Another descriptor of the lock, to be handed over.
+    ///
+    /// # Errors
+    /// No more descriptors.
+    pub fn duplicate(&self) -> io::Result<File> {
+        self.file.try_clone()
     }
 
     /// The home that is locked.
     pub fn root(&self) -> &Path {
         &self.root
     }
+}
+
+fn note_owner(file: &mut File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", std::process::id())
 }
 
 /// Runs `write` while holding the lock directory that upstream's writers look at.
@@ -184,6 +211,20 @@ mod tests {
         assert!(write(changed_ms + 1_000).is_err());
         assert!(write(changed_ms + 20_000).is_ok(), "a stale lock is removed");
         assert!(ran && !lock.exists());
+    }
+
+    #[test]
+    fn a_lock_that_was_handed_over_ends_with_its_last_owner() {
+        let (home, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let first = HomeLock::acquire(home.path(), 0).unwrap();
+        let _foreign = HomeLock::acquire(other.path(), 0).unwrap();
+        assert!(HomeLock::handed(first.duplicate().unwrap(), other.path()).is_err());
+        let second = HomeLock::handed(first.duplicate().unwrap(), home.path()).unwrap();
+        drop(first);
+        let error = HomeLock::acquire(home.path(), 0).unwrap_err();
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        drop(second);
+        assert!(HomeLock::acquire(home.path(), 0).is_ok());
     }
 
     #[test]

@@ -8,8 +8,9 @@
 //! - ring bytes at positions `[merged, written)` belong to the consumer, which learns of them by an acquire load of
 //!   `written` and gives them back by a release store of `merged`, which the producer loads with acquire.
 //!
-//! So no byte is ever written and read at the same time. The rule holds inside this process; that no other process
-//! writes the file is what the lock of the home directory is for.
+//! So no byte is ever written and read at the same time. That no process writes the file that has no end of it is what
+//! the lock of the home directory is for: in a hand-over the lock goes to the next process, and the consumer's end with
+//! it, after the last one has let go of both.
 #![expect(
     unsafe_code,
     reason = "a mapping shared by two threads is raw memory; safe wrappers end in this file"
@@ -102,6 +103,18 @@ impl Mapping {
         let mapping = Self::map(&file, header.capacity)?;
         mapping.written().store(header.written, Ordering::Release);
         Ok(mapping)
+    }
+
+    /// Maps a journal whose producer is another process and at work: nothing of the file is touched.
+    pub(super) fn attach(path: &Path) -> Result<Self, OpenError> {
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        let mut bytes = vec![];
+        (&mut file).take(HEADER_BYTES).read_to_end(&mut bytes)?;
+        let header = Header::parse(&bytes).ok_or(OpenError::Foreign)?;
+        if file.metadata()?.len() < HEADER_BYTES + header.capacity {
+            return Err(OpenError::Foreign);
+        }
+        Ok(Self::map(&file, header.capacity)?)
     }
 
     /// Makes an empty journal at `path`; the file appears under its name when it is whole.

@@ -96,6 +96,36 @@ impl Journal {
     }
 }
 
+/// The consumer's end of a journal whose producer is another process and at work.
+///
+/// Only for whoever was given the home by that process, which reads it no more.
+///
+/// # Errors
+/// From the file system; a file that is no journal.
+pub fn attach(path: &Path) -> io::Result<JournalReader> {
+    match Mapping::attach(path) {
+        Ok(mapping) => Ok(JournalReader::new(Arc::new(mapping))),
+        Err(OpenError::Io(error)) => Err(error),
+        Err(OpenError::Foreign) => {
+            Err(io::Error::new(io::ErrorKind::InvalidData, "no journal of this version"))
+        }
+    }
+}
+
+/// The first name for a journal of core `index` that no file has.
+///
+/// # Errors
+/// From the file system.
+pub fn free_journal_path(data_dir: &Path, index: usize) -> io::Result<PathBuf> {
+    let mut path = journal_path(data_dir, index);
+    let mut number = 1_u32;
+    while path.try_exists()? {
+        path = data_dir.join("journal").join(format!("core-{index}-{number}.jnl"));
+        number = number.saturating_add(1);
+    }
+    Ok(path)
+}
+
 /// The file of core `index` below `data_dir`.
 pub fn journal_path(data_dir: &Path, index: usize) -> PathBuf {
     data_dir.join("journal").join(format!("core-{index}.jnl"))

@@ -23,7 +23,8 @@ use super::tail::remove_known;
 use super::{Repair, StoreHealth, UsageSettings, UsageStore};
 use crate::limits::{MIB, USAGE_SYNC_STALL_MS};
 use crate::store::journal::{
-    Found, Journal, JournalReader, JournalWriter, journal_path, journal_paths, ring_capacity,
+    self, Found, Journal, JournalReader, JournalWriter, free_journal_path, journal_path, journal_paths,
+    ring_capacity,
 };
 
 /// After a failed recovery the next try waits this long: it reads the end of the usage files again.
@@ -116,6 +117,10 @@ pub struct Merger {
     /// Records may be in the journals and in the file: set until a recovery went through, with the time before which
     /// the next one is not tried.
     recovery_due: Option<Instant>,
+    /// The process that this one replaced still writes into its journals.
+    has_predecessor: bool,
+    /// Cores whose journal no other process could read.
+    volatile_journals: usize,
 }
 
 /// What [`Merger::open`] gives: the merger, a journal writer per core, and what was found.
@@ -136,9 +141,7 @@ impl Merger {
         unix_ms: u64,
     ) -> io::Result<MergedOpen> {
         let journal_bytes = settings.journal_bytes;
-        let sync_interval = settings.sync_interval;
-        let (store, repair) = UsageStore::open(data_dir, settings)?;
-        let mut report = OpenReport { repair, ..OpenReport::default() };
+        let (mut merger, mut report) = Self::new(data_dir, settings, now)?;
         let mut found = vec![];
         for path in journal_paths(data_dir)? {
             let (journal, what) = match Journal::open(&path, journal_bytes) {
@@ -155,7 +158,59 @@ impl Merger {
             found.push((path, writer, reader));
         }
         let (mut paths, mut writers) = (vec![], vec![]);
-        let mut merger = Self {
+        for (path, writer, reader) in found {
+            paths.push(path);
+            writers.push(writer);
+            merger.sources.push(Source::new(reader, None));
+        }
+        merger.recover_at_open(now, unix_ms, &mut report);
+        let found = paths.into_iter().zip(writers).zip(std::mem::take(&mut merger.sources));
+        let found = found.map(|((path, writer), source)| (path, writer, source.reader)).collect();
+        let writers = merger.assign(found, cores, journal_bytes, &mut report)?;
+        Ok((merger, writers, report))
+    }
+
+    /// Like [`Merger::open`], beside the process that this one replaces: its cores go on writing into their journals,
+    /// which are read here from now on, and the cores of this process get others.
+    ///
+    /// To be called when that process has let go of its merger. [`Merger::predecessor_ended`] says when its cores
+    /// have ended.
+    ///
+    /// # Errors
+    /// As for [`Merger::open`].
+    pub fn open_beside(
+        data_dir: &Path,
+        cores: usize,
+        settings: UsageSettings,
+        now: Instant,
+        unix_ms: u64,
+    ) -> io::Result<MergedOpen> {
+        let journal_bytes = settings.journal_bytes;
+        let (mut merger, mut report) = Self::new(data_dir, settings, now)?;
+        merger.has_predecessor = true;
+        for path in journal_paths(data_dir)? {
+            match journal::attach(&path) {
+                Ok(reader) => merger.sources.push(Source::new(reader, Some(path))),
+                Err(error) => report.unreadable.push((path, error.to_string())),
+            }
+        }
+        merger.recover_at_open(now, unix_ms, &mut report);
+        let mut writers = Vec::with_capacity(cores);
+        for core in 0..cores {
+            writers.push(merger.new_journal(
+                core,
+                &free_journal_path(data_dir, core)?,
+                journal_bytes,
+                &mut report,
+            )?);
+        }
+        Ok((merger, writers, report))
+    }
+
+    fn new(data_dir: &Path, settings: UsageSettings, now: Instant) -> io::Result<(Self, OpenReport)> {
+        let sync_interval = settings.sync_interval;
+        let (store, repair) = UsageStore::open(data_dir, settings)?;
+        let merger = Self {
             data_dir: data_dir.to_owned(),
             sync_interval,
             store,
@@ -166,17 +221,18 @@ impl Merger {
             is_rotating: false,
             is_stalled: false,
             recovery_due: Some(now),
+            has_predecessor: false,
+            volatile_journals: 0,
         };
-        for (path, writer, reader) in found {
-            paths.push(path);
-            writers.push(writer);
-            merger.sources.push(Source::new(reader, None));
-        }
+        Ok((merger, OpenReport { repair, ..OpenReport::default() }))
+    }
+
+    fn recover_at_open(&mut self, now: Instant, unix_ms: u64, report: &mut OpenReport) {
         let mut stats = MergeStats::default();
-        let recovered = merger.recover(now, unix_ms, &mut stats);
-        merger.begin_sync(now, &mut stats);
-        merger.wait_for_sync(now, unix_ms, &mut stats);
-        match (recovered, merger.health()) {
+        let recovered = self.recover(now, unix_ms, &mut stats);
+        self.begin_sync(now, &mut stats);
+        self.wait_for_sync(now, unix_ms, &mut stats);
+        match (recovered, self.health()) {
             (Err(error), _) => report.recovery_error = Some(error.to_string()),
             (Ok(_), StoreHealth::Degraded { reason }) => report.recovery_error = Some(reason),
             (Ok(duplicates), StoreHealth::Healthy) => {
@@ -185,10 +241,46 @@ impl Merger {
                 report.duplicates = duplicates;
             }
         }
-        let found = paths.into_iter().zip(writers).zip(std::mem::take(&mut merger.sources));
-        let found = found.map(|((path, writer), source)| (path, writer, source.reader)).collect();
-        let writers = merger.assign(found, cores, journal_bytes, &mut report)?;
-        Ok((merger, writers, report))
+    }
+
+    /// A journal that is not there yet, in memory where the disk refuses it; its reader is among the sources.
+    fn new_journal(
+        &mut self,
+        core: usize,
+        path: &Path,
+        journal_bytes: usize,
+        report: &mut OpenReport,
+    ) -> io::Result<JournalWriter> {
+        let (writer, reader) = match Journal::open(path, journal_bytes) {
+            Ok((journal, _)) => journal.split(),
+            Err(error) => {
+                report.volatile_cores.push((core, error.to_string()));
+                self.volatile_journals += 1;
+                Journal::volatile(journal_bytes)?.split()
+            }
+        };
+        self.sources.push(Source::new(reader, None));
+        Ok(writer)
+    }
+
+    /// The process that this one replaced has ended: its journals are deleted once they are empty.
+    pub fn predecessor_ended(&mut self) {
+        self.has_predecessor = false;
+        self.remove_empty_orphans();
+    }
+
+    /// Whether another process may read the journals from now on, while the cores of this one go on writing.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_be_handed_over(&self) -> Result<(), String> {
+        if self.has_predecessor {
+            return Err("the process before this one has not ended yet".to_owned());
+        }
+        if self.volatile_journals > 0 {
+            return Err("a core keeps its records in memory only".to_owned());
+        }
+        Ok(())
     }
 
     /// Gives each core its journal: the one found, or a new one where there is none or the size changed. Journals of
@@ -212,18 +304,13 @@ impl Merger {
                     fs::remove_file(&path)?;
                 }
             }
-            let (writer, reader) = match pair {
-                Some(pair) => pair,
-                None => match Journal::open(&path, journal_bytes) {
-                    Ok((journal, _)) => journal.split(),
-                    Err(error) => {
-                        report.volatile_cores.push((core, error.to_string()));
-                        Journal::volatile(journal_bytes)?.split()
-                    }
-                },
-            };
-            writers.push(writer);
-            self.sources.push(Source::new(reader, None));
+            match pair {
+                Some((writer, reader)) => {
+                    writers.push(writer);
+                    self.sources.push(Source::new(reader, None));
+                }
+                None => writers.push(self.new_journal(core, &path, journal_bytes, report)?),
+            }
         }
         for (path, _, reader) in found {
             self.sources.push(Source::new(reader, Some(path)));
@@ -407,6 +494,9 @@ impl Merger {
     }
 
     fn remove_empty_orphans(&mut self) {
+        if self.has_predecessor {
+            return;
+        }
         self.sources.retain(|source| match &source.orphan {
             // Should the file stay, the next start finds an empty journal and deletes it then.
             Some(path) if source.reader.is_empty() => {

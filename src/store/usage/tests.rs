@@ -356,6 +356,51 @@ fn journals_of_cores_that_are_gone_are_emptied_and_deleted() {
 }
 
 #[test]
+fn a_merger_beside_the_cores_of_another_process_takes_what_they_go_on_writing() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut before, mut old_writers, _) = open(home.path(), 2);
+    let mut number = 0;
+    let mut append = |writer: &mut JournalWriter| {
+        writer.append(line(number).as_bytes()).unwrap();
+        number += 1;
+    };
+    append(&mut old_writers[0]);
+    tick(&mut before);
+    append(&mut old_writers[1]);
+    before.may_be_handed_over().unwrap();
+    before.finish(crate::clock::now(), NOON_MS);
+    drop(before);
+    append(&mut old_writers[0]);
+
+    let (mut merger, mut writers, report) =
+        Merger::open_beside(home.path(), 3, settings(), crate::clock::now(), NOON_MS).unwrap();
+    assert_eq!((report.recovered, report.duplicates, report.corrupt), (1, 0, 0));
+    assert!(merger.may_be_handed_over().is_err(), "one after the other");
+    for _ in 0..300 {
+        old_writers.iter_mut().chain(&mut writers).for_each(&mut append);
+        tick(&mut merger);
+    }
+    assert_recovers(home.path(), &(0..1503).collect(), "with journals of both");
+    assert_eq!(journal_paths(home.path()).unwrap().len(), 5);
+    old_writers.iter_mut().for_each(&mut append);
+    drop(old_writers);
+    merger.predecessor_ended();
+    assert_eq!(journal_paths(home.path()).unwrap().len(), 5, "not before they are empty");
+    tick(&mut merger);
+    assert_eq!(journal_paths(home.path()).unwrap().len(), 3);
+    merger.may_be_handed_over().unwrap();
+    writers.iter_mut().for_each(&mut append);
+    drop((merger, writers));
+    // The next start finds journals under other names than its own.
+    let (_, _, report) = open(home.path(), 2);
+    assert_eq!(report.recovered, 3);
+    let mut ids = stored(home.path());
+    ids.sort_unstable();
+    assert_eq!(ids, (0..1508).collect::<Vec<_>>());
+    assert_eq!(journal_paths(home.path()).unwrap(), [0, 1].map(|core| journal_path(home.path(), core)));
+}
+
+#[test]
 fn a_journal_takes_a_new_size_once_it_is_empty() {
     let home = tempfile::tempdir().unwrap();
     let (merger, mut writers, _) = open(home.path(), 1);
