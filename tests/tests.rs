@@ -15,6 +15,7 @@ mod dns;
 mod docs;
 mod durability;
 mod faults;
+mod handover;
 mod harness;
 mod house_rules;
 mod http;

@@ -3,6 +3,7 @@
 //! Owns the flags; each is defined once, its help text is derived from that. Decides nothing else.
 
 pub mod check;
+mod handover;
 pub mod simulate;
 pub mod start;
 pub mod usage;
@@ -56,6 +57,9 @@ pub struct StartArgs {
     /// Data-plane threads, 0 for one per processor [default: from settings]
     #[arg(long)]
     pub cores: Option<usize>,
+    /// Take over from the process that runs on this home, without refusing a connection; start as usual if none does
+    #[arg(long, conflicts_with = "demo")]
+    pub replace: bool,
     /// Make a throw-away home with a demo project on the simulated provider and show how to call it
     #[arg(long, conflicts_with = "home")]
     pub demo: bool,

@@ -1,7 +1,7 @@
 //! `routerly simulate`: the simulated provider as a server of its own.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::sync::mpsc::sync_channel;
@@ -11,8 +11,9 @@ use super::{SimulateArgs, fail};
 use crate::clock;
 use crate::limits::DEADLINE_TICK_MS;
 use crate::net::driver::{CoreRuntime, DriverChoice};
+use crate::net::listener::{self, Listeners};
 use crate::net::process;
-use crate::net::{BufferPool, Conn, Deadlines, listener};
+use crate::net::{BufferPool, Conn, Deadlines};
 use crate::simulate::{Served, SimulatedSettings, Simulator, spawn};
 
 /// Serves until a signal ends the process: there is nothing to lose.
@@ -32,18 +33,20 @@ fn start(args: &SimulateArgs) -> Result<(), String> {
         return Err(mistakes.join("\n"));
     }
     let address = SocketAddr::new(args.host, args.port);
-    let (reserved, address) =
-        listener::reserve(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let cores = match args.cores {
         0 => std::thread::available_parallelism().map_or(1, usize::from),
         cores => cores,
     };
+    let Listeners { sockets, address } =
+        Listeners::bind(address, cores).map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let (ready, reports) = sync_channel(cores);
-    let threads: Vec<_> = (0..cores)
-        .map(|index| {
+    let threads: Vec<_> = sockets
+        .into_iter()
+        .enumerate()
+        .map(|(index, listener)| {
             let (settings, ready) = (settings.clone(), ready.clone());
             std::thread::Builder::new().name(format!("simulate-{index}")).spawn(move || {
-                let served = serve(settings, address, index as u64, cores as u64, || ready.send(()).is_ok());
+                let served = serve(settings, listener, index as u64, cores as u64, || ready.send(()).is_ok());
                 served.map_err(|error| error.to_string())
             })
         })
@@ -51,7 +54,6 @@ fn start(args: &SimulateArgs) -> Result<(), String> {
         .map_err(|error| format!("cannot start a thread: {error}"))?;
     drop(ready);
     for () in reports.iter().take(cores) {}
-    drop(reserved);
     writeln!(std::io::stdout(), "simulated provider on http://{address}")
         .map_err(|error| error.to_string())?;
     for thread in threads {
@@ -62,13 +64,13 @@ fn start(args: &SimulateArgs) -> Result<(), String> {
 
 fn serve(
     settings: SimulatedSettings,
-    address: SocketAddr,
+    listener: TcpListener,
     index: u64,
     cores: u64,
     ready: impl FnOnce() -> bool,
 ) -> std::io::Result<()> {
     CoreRuntime::build(DriverChoice::Auto)?.block_on(async move {
-        let listener = listener::bind(address)?;
+        let listener = listener::adopt(listener)?;
         let deadlines = Rc::new(Deadlines::default());
         let served = Served::new(Simulator::new(settings), index, cores, BufferPool::default());
         let ticking = Rc::clone(&deadlines);
@@ -83,8 +85,8 @@ fn serve(
             return Ok(());
         }
         loop {
-            match listener.accept().await {
-                Ok((stream, _)) => spawn(Rc::clone(&served), Conn::from_tcp(stream, &deadlines)),
+            match listener::accept(&listener).await {
+                Ok(stream) => spawn(Rc::clone(&served), Conn::from_tcp(stream, &deadlines)),
                 // Out of descriptors, as a rule: they come back when connections end.
                 Err(_) => monoio::time::sleep(Duration::from_millis(DEADLINE_TICK_MS)).await,
             }

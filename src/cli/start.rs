@@ -1,13 +1,14 @@
 //! `routerly start`: from a home directory to cores that serve, and back to an orderly end.
 
 use std::io::Write;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
+use super::handover::{self, Doors, Handed};
 use super::{StartArgs, fail};
 use crate::auth::Prover;
 use crate::clock;
@@ -16,7 +17,7 @@ use crate::config::{Env, Settings};
 use crate::control::{self, Control};
 use crate::mailbox::{Mailbox, ToControl};
 use crate::net::driver::DriverChoice;
-use crate::net::listener;
+use crate::net::listener::Listeners;
 use crate::net::process;
 use crate::server::core::{self, CorePlan};
 use crate::shard::ShardParts;
@@ -55,7 +56,11 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let flag = demo.as_ref().map(|demo| demo.root.as_path()).or(args.home.as_deref());
     let home = Home::resolve(flag, &env).map_err(|mistake| mistake.to_string())?;
     let now_ms = clock::unix_ms();
-    let lock = home.lock(now_ms).map_err(|mistake| mistake.to_string())?;
+    let handed = if args.replace { take_over(args, &home, &env)? } else { None };
+    let (lock, listeners, predecessor) = match handed {
+        Some(Handed { lock, listeners, predecessor }) => (lock, Some(listeners), Some(predecessor)),
+        None => (home.lock(now_ms).map_err(|mistake| mistake.to_string())?, None, None),
+    };
     let loaded = home::open(&home, &lock, &env, now_ms).map_err(|mistakes| lines(&mistakes))?;
     let settings = loaded.config.settings().clone();
 
@@ -73,21 +78,29 @@ fn start(args: &StartArgs) -> Result<(), String> {
     report_loaded(&loaded);
 
     let cores = core_count(args.cores.unwrap_or(settings.cores));
-    let address = SocketAddr::new(args.host.unwrap_or(settings.host), args.port.unwrap_or(settings.port));
-    let (reserved, address) =
-        listener::reserve(address).map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let address = address_of(args, &settings);
+    let listeners = match listeners {
+        Some(mut handed) => handed.grow(cores).map(|()| handed),
+        None => Listeners::bind(address, cores),
+    };
+    let listeners = listeners.map_err(|error| format!("cannot listen on {address}: {error}"))?;
+    let address = listeners.address;
     let usage = UsageSettings {
         segment_bytes_max: settings.journal.rotate_bytes,
         sync_interval: settings.journal.fsync_interval,
         journal_bytes: settings.journal.bytes_per_core,
     };
-    let (merger, writers, opened) = Merger::open(&home.data_directory(), cores, usage, clock::now(), now_ms)
+    let open = if predecessor.is_some() { Merger::open_beside } else { Merger::open };
+    let (merger, writers, opened) = open(&home.data_directory(), cores, usage, clock::now(), now_ms)
         .map_err(|error| format!("{}: {error}", home.data_directory().join("usage.json").display()))?;
     report_opened(&opened);
 
     let metrics = Metrics::new(cores);
     let (mailbox, inbox) = Mailbox::new(snapshot);
-    let signals = listen_for_signals(&mailbox)?;
+    let doors =
+        Doors::new(&listeners, &lock).map_err(|error| format!("cannot copy a descriptor: {error}"))?;
+    let doors = Arc::new(doors);
+    let signals = listen_for_signals(&mailbox, &doors)?;
     let resolver =
         ResolverThreads::start().map_err(|error| format!("cannot start resolver threads: {error}"))?;
     let prover = Prover::start(process::give_way)
@@ -96,11 +109,12 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let control = Control {
         token_key: loaded.keys.token_key().clone(),
         watch: loaded.watch,
-        home,
+        home: home.clone(),
         lock,
         env,
         mailbox: Arc::clone(&mailbox),
-        merger,
+        merger: Some(merger),
+        predecessor,
         metrics: metrics.clone(),
         log: log.clone(),
     };
@@ -116,7 +130,11 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let (booted, reports) = sync_channel(cores);
     let processors = core_affinity::get_core_ids().unwrap_or_default();
     let mut threads = Vec::with_capacity(cores);
-    for (index, journal) in writers.into_iter().enumerate() {
+    let mut shares: Vec<Vec<TcpListener>> = (0..cores).map(|_| Vec::new()).collect();
+    for (index, listener) in listeners.sockets.into_iter().enumerate() {
+        shares[index % cores].push(listener);
+    }
+    for ((index, journal), listeners) in writers.into_iter().enumerate().zip(shares) {
         let parts = ShardParts {
             index,
             mailbox: Arc::clone(&mailbox),
@@ -129,7 +147,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
         };
         let plan = CorePlan {
             parts,
-            address,
+            listeners,
             driver: driver_of(&settings),
             pin_to: pin_of(&processors, index, cores),
         };
@@ -145,12 +163,16 @@ fn start(args: &StartArgs) -> Result<(), String> {
             Err(error) => failed = Some(format!("a core cannot run: {error}")),
         }
     }
+    let mut is_told = None;
     if failed.is_some() {
         mailbox.drain();
-    }
-    // Every core listens for itself now.
-    drop(reserved);
-    if failed.is_none() {
+    } else {
+        match handover::offer(&home, Arc::clone(&doors), Arc::clone(&mailbox), log.thread_end()) {
+            Ok(word) => is_told = Some(word),
+            Err(error) => {
+                log::warn("cannot be replaced while it runs", &[("reason", Value::Display(&error))]);
+            }
+        }
         announce(&address, &settings, cores, demo.as_ref());
     }
     for thread in threads {
@@ -158,6 +180,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
             failed.get_or_insert_with(|| "a core ended with a panic".to_owned());
         }
     }
+    handover::wait_until_told(is_told.as_ref(), &mailbox);
     mailbox.send_blocking(ToControl::Finish);
     if control.join().is_err() {
         failed.get_or_insert_with(|| "the control thread ended with a panic".to_owned());
@@ -175,6 +198,24 @@ fn start(args: &StartArgs) -> Result<(), String> {
 
 fn lines(mistakes: &[crate::config::Mistake]) -> String {
     mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Takes over from the process that runs on this home, once it is sure that this one could start.
+fn take_over(args: &StartArgs, home: &Home, env: &Env) -> Result<Option<Handed>, String> {
+    let failed = |error: std::io::Error| format!("cannot take over {}: {error}", home.root().display());
+    let Some(offer) = handover::ask(home).map_err(failed)? else { return Ok(None) };
+    let loaded = home::load(home, env).map_err(|mistakes| lines(&mistakes))?;
+    Snapshot::build(Arc::clone(&loaded.config), loaded.keys.token_key().clone(), 0, home.root())
+        .map_err(|mistakes| mistakes.join("\n"))?;
+    let (wanted, there) = (address_of(args, loaded.config.settings()), offer.address());
+    if (wanted.ip(), wanted.port()) != (there.ip(), if wanted.port() == 0 { 0 } else { there.port() }) {
+        return Err(format!("the running process listens on {there}, not on {wanted}: restart it instead"));
+    }
+    offer.take(home).map(Some).map_err(failed)
+}
+
+fn address_of(args: &StartArgs, settings: &Settings) -> SocketAddr {
+    SocketAddr::new(args.host.unwrap_or(settings.host), args.port.unwrap_or(settings.port))
 }
 
 fn core_count(asked: usize) -> usize {
@@ -266,12 +307,15 @@ fn report_opened(opened: &OpenReport) {
 }
 
 /// SIGTERM and SIGINT drain, SIGHUP reloads; a second SIGTERM or SIGINT ends at once.
-fn listen_for_signals(mailbox: &Arc<Mailbox>) -> Result<signal_hook::iterator::Handle, String> {
+fn listen_for_signals(
+    mailbox: &Arc<Mailbox>,
+    doors: &Arc<Doors>,
+) -> Result<signal_hook::iterator::Handle, String> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     let failed = |error: std::io::Error| format!("cannot listen for signals: {error}");
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
     let handle = signals.handle();
-    let mailbox = Arc::clone(mailbox);
+    let (mailbox, doors) = (Arc::clone(mailbox), Arc::clone(doors));
     std::thread::Builder::new()
         .name("signals".to_owned())
         .spawn(move || {
@@ -281,6 +325,7 @@ fn listen_for_signals(mailbox: &Arc<Mailbox>) -> Result<signal_hook::iterator::H
                 } else if mailbox.is_draining() {
                     signal_hook::low_level::exit(130);
                 } else {
+                    doors.close();
                     mailbox.drain();
                 }
             }

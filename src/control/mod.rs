@@ -4,6 +4,8 @@
 //! the metrics page. It never touches a socket of the data plane.
 
 use std::collections::HashMap;
+use std::io::{ErrorKind, Read};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -39,8 +41,10 @@ pub struct Control {
     pub watch: Watch,
     /// Way to the cores.
     pub mailbox: Arc<Mailbox>,
-    /// The usage store and the journals' ends.
-    pub merger: Merger,
+    /// The usage store and the journals' ends; none once another process has them.
+    pub merger: Option<Merger>,
+    /// The connection to the process that this one replaces: it ends with that process.
+    pub predecessor: Option<UnixStream>,
     /// All metrics.
     pub metrics: Metrics,
     /// The log, for its level.
@@ -110,6 +114,10 @@ impl State {
                 reply.answer(page.into());
             }
             ToControl::Reload => self.reload("asked"),
+            ToControl::Release(answer) => {
+                // Whoever asked has given up waiting if it is not taken.
+                let _ = answer.try_send(self.release());
+            }
             ToControl::Finish => {}
         }
     }
@@ -121,9 +129,12 @@ impl State {
 
     fn tick(&mut self) {
         let now = clock::now();
-        let stats = self.control.merger.tick(now, clock::unix_ms());
-        self.publish(&stats);
-        if now >= self.next_watch {
+        self.look_after_predecessor();
+        if let Some(merger) = &mut self.control.merger {
+            let stats = merger.tick(now, clock::unix_ms());
+            self.publish(&stats);
+        }
+        if now >= self.next_watch && self.control.merger.is_some() {
             self.next_watch = now + Duration::from_millis(WATCH_INTERVAL_MS);
             if self.control.watch.poll() {
                 self.reload("files changed");
@@ -138,7 +149,8 @@ impl State {
         metrics.usage_bytes.add(stats.bytes);
         metrics.usage_rotations.add(u64::from(stats.rotated));
         metrics.journal_corrupt.add(stats.corrupt);
-        metrics.journal_waiting_bytes.set(self.control.merger.waiting_bytes());
+        let waiting = self.control.merger.as_ref().map_or(0, Merger::waiting_bytes);
+        metrics.journal_waiting_bytes.set(waiting);
         metrics.store_degraded.set(u64::from(stats.degraded));
         self.control.mailbox.set_degraded(stats.degraded);
         match (self.was_degraded, stats.degraded) {
@@ -151,6 +163,10 @@ impl State {
 
     /// Reads the configuration again. A mistake leaves the old one in force.
     fn reload(&mut self, why: &'static str) {
+        if self.control.merger.is_none() {
+            log::warn("not reloaded: another process has the home now", &[]);
+            return;
+        }
         let loaded =
             match home::open(&self.control.home, &self.control.lock, &self.control.env, clock::unix_ms()) {
                 Ok(loaded) => loaded,
@@ -201,9 +217,43 @@ impl State {
         }
     }
 
-    fn finish(mut self) {
-        let stats = self.control.merger.finish(clock::now(), clock::unix_ms());
+    /// Leaves the store to another process. The cores go on writing into their journals.
+    fn release(&mut self) -> Result<(), String> {
+        let Some(mut merger) = self.control.merger.take() else {
+            return Err("the home was handed over before".to_owned());
+        };
+        if let Err(reason) = merger.may_be_handed_over() {
+            self.control.merger = Some(merger);
+            return Err(reason);
+        }
+        let stats = merger.finish(clock::now(), clock::unix_ms());
+        drop(merger);
         self.publish(&stats);
+        log::flush();
+        Ok(())
+    }
+
+    /// Notices the end of the process that this one replaced: its journals are complete then.
+    fn look_after_predecessor(&mut self) {
+        let Some(predecessor) = &mut self.control.predecessor else { return };
+        match predecessor.read(&mut [0]) {
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            // It says nothing any more; whatever comes is the end.
+            _ => {
+                self.control.predecessor = None;
+                if let Some(merger) = &mut self.control.merger {
+                    merger.predecessor_ended();
+                }
+                log::info("the process before this one has ended", &[]);
+            }
+        }
+    }
+
+    fn finish(mut self) {
+        if let Some(merger) = &mut self.control.merger {
+            let stats = merger.finish(clock::now(), clock::unix_ms());
+            self.publish(&stats);
+        }
         log::flush();
     }
 }

@@ -5,7 +5,7 @@
 mod reply;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use arc_swap::ArcSwap;
@@ -25,6 +25,9 @@ pub enum ToControl {
     Metrics(Arc<Reply<Arc<[u8]>>>),
     /// Read the configuration again.
     Reload,
+    /// Merge what is in the journals once more and leave the store to another process from then on; the answer is
+    /// whether that could be done.
+    Release(SyncSender<Result<(), String>>),
     /// All cores have ended: finish the books and return.
     Finish,
 }
@@ -35,6 +38,9 @@ pub struct Mailbox {
     generation: AtomicU64,
     current: ArcSwap<Snapshot>,
     draining: AtomicBool,
+    handed_over: AtomicBool,
+    /// Cores that take new connections.
+    accepting: AtomicUsize,
     degraded: AtomicBool,
     to_control: SyncSender<ToControl>,
 }
@@ -47,6 +53,8 @@ impl Mailbox {
             generation: AtomicU64::new(first.generation),
             current: ArcSwap::new(first),
             draining: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
+            accepting: AtomicUsize::new(0),
             degraded: AtomicBool::new(false),
             to_control,
         };
@@ -74,6 +82,32 @@ impl Mailbox {
     /// Tells all cores to finish what they have and to take nothing new.
     pub fn drain(&self) {
         self.draining.store(true, Ordering::Release);
+    }
+
+    /// Like [`Mailbox::drain`], but whoever waits at the listeners is left to the process that has them now.
+    pub fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+        self.drain();
+    }
+
+    /// Whether another process has the listeners now.
+    pub fn has_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
+    }
+
+    /// One more core takes new connections.
+    pub fn begins_accepting(&self) {
+        self.accepting.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One core fewer does.
+    pub fn stopped_accepting(&self) {
+        self.accepting.fetch_sub(1, Ordering::AcqRel);
+    }
+
+    /// Whether any core takes new connections.
+    pub fn is_accepting(&self) -> bool {
+        self.accepting.load(Ordering::Acquire) > 0
     }
 
     /// Whether the process is on its way out.

@@ -19,6 +19,8 @@ pub enum OnExpiry {
     StopReading,
     /// Like `StopReading`, for a connection between two requests: a drain ends it at once.
     StopIdle,
+    /// Like `StopIdle`, for a connection whose first request is on its way: a drain gives it a moment.
+    StopFresh,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -84,12 +86,12 @@ impl DeadlineSlot {
             (End::Unbound, _) => {}
             (End::Socket(fd), OnExpiry::Close) => super::socket::shutdown_both(*fd),
             // A request that has arrived already is served: the time was for waiting.
-            (End::Socket(fd), OnExpiry::StopIdle)
+            (End::Socket(fd), OnExpiry::StopIdle | OnExpiry::StopFresh)
                 if super::socket::peek(*fd).is_ok_and(|count| count > 0) =>
             {
                 return;
             }
-            (End::Socket(fd), OnExpiry::StopReading | OnExpiry::StopIdle) => {
+            (End::Socket(fd), OnExpiry::StopReading | OnExpiry::StopIdle | OnExpiry::StopFresh) => {
                 self.reading_stopped.set(true);
                 super::socket::shutdown_read(*fd);
             }
@@ -139,10 +141,15 @@ impl Deadlines {
         });
     }
 
-    /// Ends what waits for a next request that need not come.
-    pub fn end_idle(&self) {
+    /// Ends what waits for a next request that need not come, and where `also_fresh` for a first one.
+    pub fn end_idle(&self, also_fresh: bool) {
         for slot in self.slots.borrow().iter().filter_map(Weak::upgrade) {
-            if slot.at_ms.get() != NEVER && slot.on_expiry.get() == OnExpiry::StopIdle {
+            let is_idle = match slot.on_expiry.get() {
+                OnExpiry::StopIdle => true,
+                OnExpiry::StopFresh => also_fresh,
+                OnExpiry::Close | OnExpiry::StopReading => false,
+            };
+            if slot.at_ms.get() != NEVER && is_idle {
                 slot.expire();
             }
         }

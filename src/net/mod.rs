@@ -10,6 +10,7 @@
 pub mod buffers;
 pub mod conn;
 pub mod deadline;
+pub mod descriptors;
 pub mod driver;
 pub mod input;
 pub mod listener;

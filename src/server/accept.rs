@@ -1,72 +1,75 @@
 //! The accept loop of one core.
 
-use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
 use std::time::Duration;
 
 use monoio::net::{TcpListener, TcpStream};
 
 use super::connection;
 use crate::guard;
+use crate::limits::DEADLINE_TICK_MS;
 use crate::net::Conn;
 use crate::net::deadline::OnExpiry;
+use crate::net::listener::accept_now;
 use crate::shard::Shard;
 use crate::telemetry::log::{self, Value};
 
 /// Pause after an accept that failed for want of descriptors or memory: they come back when connections end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(20);
 
-type Accepting<'a> = Pin<Box<dyn Future<Output = io::Result<(TcpStream, SocketAddr)>> + 'a>>;
+/// Connections taken before the core's other tasks have a turn.
+const ACCEPTS_PER_TURN: usize = 64;
 
-/// Accepts until the process drains.
+/// Accepts until the process drains. What waits at the door then is served, or left to the process that has it now.
+///
+/// The kernel is asked *when* somebody waits; taking is a plain call. So nothing is half taken when the loop ends.
 pub async fn accept_until_drained(shard: &Rc<Shard>, listener: &TcpListener) {
-    let mut accepting: Option<Accepting<'_>> = None;
+    let mut in_a_row = 0;
+    let mut waiting = None;
     loop {
+        let at_limit = shard.connections() >= connections_max(shard);
+        if shard.mailbox.has_handed_over() {
+            return;
+        }
         if shard.mailbox.is_draining() {
-            // What the kernel has completed for us is served; only then is the door closed.
-            if let Some(Ok((stream, _))) = is_ready(accepting.take()) {
-                start(shard, stream);
-            }
-            for stream in backlog(listener) {
+            while let Ok(stream) = accept_now(listener) {
                 start(shard, stream);
             }
             return;
         }
-        if shard.connections() >= shard.view().snapshot.config.settings().server.connections_per_core {
+        if at_limit {
             monoio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         }
-        let next = accepting.get_or_insert_with(|| Box::pin(listener.accept()));
-        // The loop looks up at each tick, so that a drain is noticed without a client.
-        match monoio::time::timeout(Duration::from_millis(crate::limits::DEADLINE_TICK_MS), next).await {
-            Err(_elapsed) => {}
-            Ok(accepted) => {
-                accepting = None;
-                match accepted {
-                    Ok((stream, _)) => start(shard, stream),
-                    Err(error) => pause(shard, &error).await,
+        match accept_now(listener) {
+            Ok(stream) => {
+                start(shard, stream);
+                in_a_row += 1;
+                if in_a_row < ACCEPTS_PER_TURN {
+                    continue;
                 }
             }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            // Who has given up before being taken is nobody's fault.
+            Err(error)
+                if matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted) =>
+            {
+                continue;
+            }
+            Err(error) => pause(shard, &error).await,
+        }
+        in_a_row = 0;
+        // The loop looks up at each tick, so that a drain is noticed without a client.
+        let next = waiting.get_or_insert_with(|| Box::pin(listener.readable(false)));
+        if monoio::time::timeout(Duration::from_millis(DEADLINE_TICK_MS), next).await.is_ok() {
+            waiting = None;
         }
     }
 }
 
-/// The accept that is under way, if it has completed.
-fn is_ready(accepting: Option<Accepting<'_>>) -> Option<io::Result<(TcpStream, SocketAddr)>> {
-    let mut next = accepting?;
-    match next.as_mut().poll(&mut std::task::Context::from_waker(std::task::Waker::noop())) {
-        Poll::Ready(accepted) => Some(accepted),
-        Poll::Pending => None,
-    }
-}
-
-/// Connections that wait in the backlog, taken without the ring, which would only report them later.
-fn backlog(listener: &TcpListener) -> impl Iterator<Item = TcpStream> {
-    std::iter::from_fn(|| crate::net::listener::accept_now(listener).ok())
+fn connections_max(shard: &Rc<Shard>) -> usize {
+    shard.view().snapshot.config.settings().server.connections_per_core
 }
 
 async fn pause(shard: &Rc<Shard>, error: &io::Error) {

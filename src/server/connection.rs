@@ -36,8 +36,9 @@ enum Next {
 /// Serves `conn` to its end.
 pub async fn run(shard: &Rc<Shard>, mut conn: Conn) {
     let (mut input, mut recall, mut in_a_row) = (Input::default(), Recall::default(), 0);
+    let mut idle = OnExpiry::StopFresh;
     loop {
-        let (view, admitted) = match next_request(shard, &mut conn, &mut input, &mut recall).await {
+        let (view, admitted) = match next_request(shard, &mut conn, &mut input, &mut recall, idle).await {
             Next::Admitted(view, admitted) => (view, admitted),
             Next::Closed => return,
             Next::Refused(error) => {
@@ -45,6 +46,7 @@ pub async fn run(shard: &Rc<Shard>, mut conn: Conn) {
                 return Box::pin(conn.close_gracefully(LINGER)).await;
             }
         };
+        idle = OnExpiry::StopIdle;
         let client = admitted.client;
         conn.reset_wrote();
         let served = serve_guarded(shard, view, &mut conn, &mut input, admitted).await;
@@ -101,8 +103,14 @@ fn serve_guarded<'a>(
     }))
 }
 
-/// Waits for the next head and admits it.
-async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, recall: &mut Recall) -> Next {
+/// Waits for the next head and admits it. `idle` is what ends the wait for its first byte.
+async fn next_request(
+    shard: &Rc<Shard>,
+    conn: &mut Conn,
+    input: &mut Input,
+    recall: &mut Recall,
+    idle: OnExpiry,
+) -> Next {
     let mut progress = HeadProgress::default();
     let (mut waiting_idle, mut head_timed) = (input.is_empty(), false);
     loop {
@@ -124,11 +132,11 @@ async fn next_request(shard: &Rc<Shard>, conn: &mut Conn, input: &mut Input, rec
             }
         }
         if waiting_idle {
-            if shard.mailbox.is_draining() {
+            if idle == OnExpiry::StopIdle && shard.mailbox.is_draining() {
                 return Next::Closed;
             }
             let timeout = shard.view().snapshot.config.settings().server.keep_alive_timeout;
-            conn.deadline().set(timeout, OnExpiry::StopIdle);
+            conn.deadline().set(timeout, idle);
         } else if !head_timed {
             // The time for a head counts from its first byte, whatever trickles in after it.
             head_timed = true;

@@ -1,7 +1,7 @@
 //! One core: its thread, its runtime, its life from boot to drained.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::TcpListener;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,8 +21,8 @@ use crate::telemetry::log::{self, Value};
 pub struct CorePlan {
     /// Its share of everything.
     pub parts: ShardParts,
-    /// Address that all cores share.
-    pub address: SocketAddr,
+    /// Its listeners: one, and more where it takes over those of a process that had more cores.
+    pub listeners: Vec<TcpListener>,
     /// io_uring or epoll.
     pub driver: DriverChoice,
     /// The processor to stay on.
@@ -64,8 +64,9 @@ fn run(plan: CorePlan, booted: SyncSender<Booted>) {
     };
     let (kind, refusal) = (runtime.kind(), runtime.refusal());
     runtime.block_on(async move {
-        let listener = match listener::bind(plan.address) {
-            Ok(listener) => listener,
+        let adopted: io::Result<Vec<_>> = plan.listeners.into_iter().map(listener::adopt).collect();
+        let listeners = match adopted {
+            Ok(listeners) => listeners,
             Err(error) => {
                 let _ = booted.send(Err(error));
                 return;
@@ -76,6 +77,7 @@ fn run(plan: CorePlan, booted: SyncSender<Booted>) {
             log::warn("io_uring is not available: epoll is used", &[("reason", Value::Text(&reason))]);
         }
         shard.tick();
+        shard.mailbox.begins_accepting();
         let _ = booted.send(Ok(kind));
         drop(booted);
         let ticking = Rc::clone(&shard);
@@ -88,8 +90,17 @@ fn run(plan: CorePlan, booted: SyncSender<Booted>) {
                 }
             }
         });
-        accept::accept_until_drained(&shard, &listener).await;
-        drop(listener);
+        let doors: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                let shard = Rc::clone(&shard);
+                monoio::spawn(async move { accept::accept_until_drained(&shard, &listener).await })
+            })
+            .collect();
+        for door in doors {
+            door.await;
+        }
+        shard.mailbox.stopped_accepting();
         drain(&shard).await;
         shard.finish();
     });
@@ -98,13 +109,16 @@ fn run(plan: CorePlan, booted: SyncSender<Booted>) {
 /// How long cut requests have to say so to their clients and to settle.
 const CUT_GRACE: Duration = Duration::from_secs(1);
 
+/// How long the first request of a connection that was accepted just before may be on its way.
+const FRESH_GRACE: Duration = Duration::from_secs(1);
+
 /// Waits for open requests, at most the drain time-out; what is left then is cut, and has a moment to settle.
 async fn drain(shard: &Rc<Shard>) {
     let timeout = shard.view().snapshot.config.settings().drain_timeout;
-    let deadline = clock::now() + timeout;
+    let (deadline, fresh_until) = (clock::now() + timeout, clock::now() + FRESH_GRACE);
     while shard.connections() > 0 {
         // Connections between two requests have nothing to finish.
-        shard.deadlines.end_idle();
+        shard.deadlines.end_idle(clock::now() >= fresh_until);
         if clock::now() >= deadline {
             let left = shard.connections().to_string();
             log::warn("drain time-out: connections cut", &[("connections", Value::Text(&left))]);
