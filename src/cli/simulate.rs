@@ -85,8 +85,9 @@ fn serve(
             return Ok(());
         }
         loop {
-            match listener::accept(&listener).await {
-                Ok(stream) => spawn(Rc::clone(&served), Conn::from_tcp(stream, &deadlines)),
+            let accepted = listener::accept(&listener).await;
+            match accepted.and_then(|stream| Conn::from_tcp(stream, &deadlines)) {
+                Ok(conn) => spawn(Rc::clone(&served), conn),
                 // Out of descriptors, as a rule: they come back when connections end.
                 Err(_) => monoio::time::sleep(Duration::from_millis(DEADLINE_TICK_MS)).await,
             }

@@ -147,17 +147,16 @@ pub(super) async fn send_watching(
                 Err(error) if is_wait(&error) => {}
                 Err(error) => return Err(error),
             }
-            let mut room = provider.writable();
             let outcome = std::future::poll_fn(|cx| {
-                if let Poll::Ready(result) = room.as_mut().poll(cx) {
-                    return Poll::Ready(result.map(|()| None));
+                if provider.poll_writable(cx).is_ready() {
+                    return Poll::Ready(None);
                 }
                 if provider.poll_data(cx).is_ready() {
-                    return Poll::Ready(Ok(Some(Sent::Answered)));
+                    return Poll::Ready(Some(Sent::Answered));
                 }
-                gone(cx).map(|()| Ok(Some(Sent::ClientGone)))
+                gone(cx).map(|()| Some(Sent::ClientGone))
             })
-            .await?;
+            .await;
             if let Some(sent) = outcome {
                 return Ok(sent);
             }

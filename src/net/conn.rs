@@ -1,12 +1,8 @@
 //! One byte stream, plain or TLS, over a socket or a pipe.
 //!
-//! A wait for readiness stays armed across calls: the wait for the next request that was started while the
-//! provider was at work is the same ring operation that later reports the client's next request, or its end.
+//! Readiness is kept beside the socket (`net::ready`), not in the futures that wait for it: any of them can be dropped.
 
-use std::future::Future;
 use std::io::{self, IoSlice};
-use std::os::fd::{AsRawFd, RawFd};
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -15,13 +11,11 @@ use monoio::net::TcpStream;
 
 use super::deadline::{DeadlineSlot, Deadlines, End, OnExpiry};
 use super::pipe::PipeEnd;
-use super::socket;
+use super::socket::{self, Socket};
 use super::tls::TlsSession;
 
-type Armed = Pin<Box<dyn Future<Output = io::Result<()>>>>;
-
 enum Link {
-    Tcp { stream: Rc<TcpStream>, fd: RawFd },
+    Tcp(Socket),
     Pipe(Rc<PipeEnd>),
 }
 
@@ -32,9 +26,7 @@ const GATHER_MAX: usize = 8;
 pub struct Conn {
     link: Link,
     tls: Option<Box<TlsSession>>,
-    /// The pending wait for readability, if one was started.
-    armed: Option<Armed>,
-    /// Nothing was left to read at the last call: ask the ring before asking the socket again.
+    /// Nothing was left to read at the last call: wait before asking the socket again.
     drained: bool,
     /// To be closed without a word: the peer is meant to see a reset.
     aborted: bool,
@@ -46,13 +38,16 @@ pub struct Conn {
 
 impl Conn {
     /// Takes over an accepted or connected socket. Small writes are sent at once (`TCP_NODELAY`).
-    pub fn from_tcp(stream: TcpStream, deadlines: &Deadlines) -> Self {
+    ///
+    /// # Errors
+    /// The kernel does not watch it (epoll_ctl(2)): it is out of memory or at its limit of watched sockets.
+    pub fn from_tcp(stream: TcpStream, deadlines: &Deadlines) -> io::Result<Self> {
+        let socket = Socket::from_stream(stream)?;
         // A failure leaves Nagle's algorithm on: slower, not wrong.
-        let _ = stream.set_nodelay(true);
-        let fd = stream.as_raw_fd();
+        let _ = socket.options().set_tcp_nodelay(true);
         let slot = deadlines.slot();
-        slot.bind(End::Socket(fd));
-        Self::new(Link::Tcp { stream: Rc::new(stream), fd }, slot)
+        slot.bind(End::Socket(socket.fd()));
+        Ok(Self::new(Link::Tcp(socket), slot))
     }
 
     /// Takes over one end of an in-memory pipe.
@@ -64,16 +59,7 @@ impl Conn {
     }
 
     fn new(link: Link, slot: Rc<DeadlineSlot>) -> Self {
-        Self {
-            link,
-            tls: None,
-            armed: None,
-            drained: false,
-            aborted: false,
-            slot,
-            write_timeout: None,
-            wrote: false,
-        }
+        Self { link, tls: None, drained: false, aborted: false, slot, write_timeout: None, wrote: false }
     }
 
     /// The deadline of this connection.
@@ -100,7 +86,7 @@ impl Conn {
     /// Address of the peer, for the log.
     pub fn peer_address(&self) -> Option<std::net::SocketAddr> {
         match &self.link {
-            Link::Tcp { stream, .. } => stream.peer_addr().ok(),
+            Link::Tcp(socket) => socket.options().peer_addr().ok()?.as_socket(),
             Link::Pipe(_) => None,
         }
     }
@@ -126,17 +112,10 @@ impl Conn {
         if self.tls.as_mut().is_some_and(|tls| tls.has_plaintext()) {
             return Poll::Ready(());
         }
-        let stream = match &self.link {
+        match &self.link {
             Link::Pipe(end) => return end.poll_readable(cx),
-            Link::Tcp { stream, .. } => stream,
-        };
-        let armed = self.armed.get_or_insert_with(|| {
-            let stream = Rc::clone(stream);
-            Box::pin(async move { stream.readable(false).await })
-        });
-        // An error of the wait itself shows again, with its cause, at the read.
-        let _ = ready!(armed.as_mut().poll(cx));
-        self.armed = None;
+            Link::Tcp(socket) => ready!(socket.poll_readable(cx)),
+        }
         self.drained = false;
         Poll::Ready(())
     }
@@ -261,7 +240,7 @@ impl Conn {
                 self.slot.set(timeout, OnExpiry::Close);
                 waited = true;
             }
-            self.writable().await?;
+            std::future::poll_fn(|cx| self.poll_writable(cx)).await;
         };
         if waited {
             self.slot.clear();
@@ -286,19 +265,10 @@ impl Conn {
     }
 
     /// Waits for room in the socket.
-    pub fn writable(&self) -> Pin<Box<dyn Future<Output = io::Result<()>>>> {
+    pub fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<()> {
         match &self.link {
-            Link::Tcp { stream, .. } => {
-                let stream = Rc::clone(stream);
-                Box::pin(async move { stream.writable(false).await })
-            }
-            Link::Pipe(end) => {
-                let end = Rc::clone(end);
-                Box::pin(async move {
-                    std::future::poll_fn(|cx| end.poll_writable(cx)).await;
-                    Ok(())
-                })
-            }
+            Link::Tcp(socket) => socket.poll_writable(cx),
+            Link::Pipe(end) => end.poll_writable(cx),
         }
     }
 
@@ -312,7 +282,7 @@ impl Conn {
             match tls.handshake_step(&mut raw)? {
                 super::tls::Step::Done => return Ok(()),
                 super::tls::Step::Read => std::future::poll_fn(|cx| self.poll_raw_readable(cx)).await,
-                super::tls::Step::Write => self.writable().await?,
+                super::tls::Step::Write => std::future::poll_fn(|cx| self.poll_writable(cx)).await,
             }
         }
     }
@@ -332,7 +302,7 @@ impl Conn {
         self.slot.set(linger, OnExpiry::Close);
         self.send_close_notify();
         match &self.link {
-            Link::Tcp { fd, .. } => socket::shutdown_write(*fd),
+            Link::Tcp(socket) => socket::shutdown_write(socket.fd()),
             Link::Pipe(end) => end.close_write(),
         }
         let mut discarded = vec![0u8; 4096];
@@ -357,23 +327,9 @@ impl Conn {
     pub fn reset(mut self) {
         match &self.link {
             Link::Pipe(end) => end.reset(),
-            Link::Tcp { stream, .. } => {
-                // A linger of zero turns the close into an RST (`SO_LINGER`, socket(7)).
-                self.aborted =
-                    socket2::SockRef::from(&Borrowed(&**stream)).set_linger(Some(Duration::ZERO)).is_ok();
-            }
+            // A linger of zero turns the close into an RST (`SO_LINGER`, socket(7)).
+            Link::Tcp(socket) => self.aborted = socket.options().set_linger(Some(Duration::ZERO)).is_ok(),
         }
-    }
-}
-
-/// Borrows the descriptor of a monoio socket for calls that monoio has not.
-pub(super) struct Borrowed<'a, T>(pub(super) &'a T);
-
-impl<T: AsRawFd> std::os::fd::AsFd for Borrowed<'_, T> {
-    #[expect(unsafe_code, reason = "monoio's sockets have no AsFd")]
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        // SAFETY: the socket is borrowed for the lifetime of the result and keeps its descriptor open.
-        unsafe { std::os::fd::BorrowedFd::borrow_raw(self.0.as_raw_fd()) }
     }
 }
 
@@ -383,17 +339,13 @@ impl Drop for Conn {
             return;
         }
         self.send_close_notify();
-        if let Link::Tcp { fd, .. } = &self.link {
-            // A pending wait in the ring keeps the descriptor open; ending the connection completes it.
-            socket::shutdown_both(*fd);
-        }
     }
 }
 
 impl std::fmt::Debug for Conn {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let kind = match self.link {
-            Link::Tcp { .. } => "tcp",
+            Link::Tcp(_) => "tcp",
             Link::Pipe(_) => "pipe",
         };
         f.debug_struct("Conn").field("link", &kind).field("tls", &self.tls.is_some()).finish_non_exhaustive()
@@ -411,7 +363,7 @@ impl RawIo<'_> {
     #[inline]
     fn recv(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self.0 {
-            Link::Tcp { fd, .. } => socket::recv(*fd, buf),
+            Link::Tcp(socket) => socket.recv(buf),
             Link::Pipe(end) => end.try_recv(buf),
         }
     }
@@ -419,14 +371,14 @@ impl RawIo<'_> {
     #[inline]
     fn send(&mut self, data: &[u8]) -> io::Result<usize> {
         match self.0 {
-            Link::Tcp { fd, .. } => socket::send(*fd, data),
+            Link::Tcp(socket) => socket.send(data),
             Link::Pipe(end) => end.try_send(data),
         }
     }
 
     fn send_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
         match self.0 {
-            Link::Tcp { fd, .. } => socket::send_vectored(*fd, parts),
+            Link::Tcp(socket) => socket.send_vectored(parts),
             Link::Pipe(end) => {
                 let mut total = 0;
                 for part in parts {
@@ -444,7 +396,11 @@ impl RawIo<'_> {
 }
 
 impl io::Read for RawIo<'_> {
+    /// For TLS, which reads until it is refused: what is known to be refused does not ask the kernel.
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if matches!(self.0, Link::Tcp(socket) if socket.is_empty()) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.recv(buf)
     }
 }

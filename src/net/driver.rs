@@ -6,6 +6,8 @@ use std::io;
 
 use monoio::{IoUringDriver, LegacyDriver, Runtime, RuntimeBuilder, time::TimeDriver};
 
+use super::ready::Collector;
+
 /// What the operator asked for (`driver` in settings.json).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum DriverChoice {
@@ -45,12 +47,27 @@ impl fmt::Display for DriverKind {
 /// Submission entries: ring operations that one turn of a core can queue before it must enter the kernel.
 const RING_ENTRIES: u32 = 1024;
 
-/// A core's runtime with timers.
-pub enum CoreRuntime {
-    /// On a ring.
-    Ring(Box<Runtime<TimeDriver<IoUringDriver>>>, DriverKind),
-    /// On epoll, and why not on a ring if that was tried.
-    Epoll(Box<Runtime<TimeDriver<LegacyDriver>>>, Option<io::Error>),
+/// The kinds that monoio has.
+enum Flavour {
+    Ring(Box<Runtime<TimeDriver<IoUringDriver>>>),
+    Epoll(Box<Runtime<TimeDriver<LegacyDriver>>>),
+}
+
+impl Flavour {
+    fn block_on<F: Future>(&mut self, future: F) -> F::Output {
+        match self {
+            Self::Ring(runtime) => runtime.block_on(future),
+            Self::Epoll(runtime) => runtime.block_on(future),
+        }
+    }
+}
+
+/// A core's runtime with timers, and the set of its sockets.
+pub struct CoreRuntime {
+    flavour: Flavour,
+    kind: DriverKind,
+    refusal: Option<io::Error>,
+    collector: Collector,
 }
 
 impl CoreRuntime {
@@ -59,17 +76,19 @@ impl CoreRuntime {
     /// # Errors
     /// The kernel's refusal of the last thing tried.
     pub fn build(choice: DriverChoice) -> io::Result<Self> {
-        if choice == DriverChoice::Epoll {
-            return Self::build_epoll(None);
-        }
-        let refused = match Self::build_ring() {
-            Ok(runtime) => return Ok(runtime),
-            Err(refused) => refused,
+        let (mut flavour, kind, refusal) = match choice {
+            DriverChoice::Epoll => (Self::build_epoll()?, DriverKind::Epoll, None),
+            DriverChoice::Auto | DriverChoice::IoUring => match Self::build_ring() {
+                Ok((ring, kind)) => (ring, kind, None),
+                Err(refusal) if choice == DriverChoice::IoUring => return Err(refusal),
+                Err(refusal) => (Self::build_epoll()?, DriverKind::Epoll, Some(refusal)),
+            },
         };
-        if choice == DriverChoice::IoUring { Err(refused) } else { Self::build_epoll(Some(refused)) }
+        let collector = flavour.block_on(async { Collector::new() })?;
+        Ok(Self { flavour, kind, refusal, collector })
     }
 
-    fn build_ring() -> io::Result<Self> {
+    fn build_ring() -> io::Result<(Flavour, DriverKind)> {
         if !monoio::utils::detect_uring() {
             return Err(io::Error::new(
                 io::ErrorKind::Unsupported,
@@ -94,39 +113,30 @@ impl CoreRuntime {
                 .enable_timer()
                 .build();
             match built {
-                Ok(runtime) => return Ok(Self::Ring(Box::new(runtime), kind)),
+                Ok(runtime) => return Ok((Flavour::Ring(Box::new(runtime)), kind)),
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    fn build_epoll(refused: Option<io::Error>) -> io::Result<Self> {
+    fn build_epoll() -> io::Result<Flavour> {
         let runtime = RuntimeBuilder::<LegacyDriver>::new().enable_timer().build()?;
-        Ok(Self::Epoll(Box::new(runtime), refused))
+        Ok(Flavour::Epoll(Box::new(runtime)))
     }
 
     /// What it runs on.
     pub fn kind(&self) -> DriverKind {
-        match self {
-            Self::Ring(_, kind) => *kind,
-            Self::Epoll(..) => DriverKind::Epoll,
-        }
+        self.kind
     }
 
     /// Why it does not run on io_uring although it was to, if so.
     pub fn refusal(&self) -> Option<String> {
-        match self {
-            Self::Epoll(_, Some(refused)) => Some(refused.to_string()),
-            Self::Ring(..) | Self::Epoll(_, None) => None,
-        }
+        self.refusal.as_ref().map(ToString::to_string)
     }
 
     /// Runs the core until `future` ends.
     pub fn block_on<F: Future>(&mut self, future: F) -> F::Output {
-        match self {
-            Self::Ring(runtime, _) => runtime.block_on(future),
-            Self::Epoll(runtime, _) => runtime.block_on(future),
-        }
+        self.flavour.block_on(self.collector.run(future))
     }
 }

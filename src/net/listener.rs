@@ -92,7 +92,7 @@ impl Listeners {
 pub fn adopt(listener: std::net::TcpListener) -> io::Result<TcpListener> {
     let listener = TcpListener::from_std(listener)?;
     // A driver has its own idea of that.
-    socket2::SockRef::from(&super::conn::Borrowed(&listener)).set_nonblocking(true)?;
+    socket2::SockRef::from(&super::socket::Borrowed(&listener)).set_nonblocking(true)?;
     Ok(listener)
 }
 
@@ -114,7 +114,7 @@ pub async fn accept(listener: &TcpListener) -> io::Result<TcpStream> {
 /// # Errors
 /// Of accept(2).
 pub fn accept_now(listener: &TcpListener) -> io::Result<TcpStream> {
-    let borrowed = super::conn::Borrowed(listener);
+    let borrowed = super::socket::Borrowed(listener);
     let (socket, _) = socket2::SockRef::from(&borrowed).accept()?;
     TcpStream::from_std(socket.into())
 }

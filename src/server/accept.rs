@@ -80,7 +80,16 @@ async fn pause(shard: &Rc<Shard>, error: &io::Error) {
 
 fn start(shard: &Rc<Shard>, stream: TcpStream) {
     let shard = Rc::clone(shard);
-    let conn = Conn::from_tcp(stream, &shard.deadlines);
+    let conn = match Conn::from_tcp(stream, &shard.deadlines) {
+        Ok(conn) => conn,
+        Err(error) => {
+            shard.metrics.accept_errors.add(1);
+            return log::warn(
+                "a connection cannot be watched",
+                &[("error", Value::Text(&error.to_string()))],
+            );
+        }
+    };
     // Counted here and not in the task: the accept loop compares with the limit before the task first runs.
     let open = shard.connection_opened();
     monoio::spawn(async move {

@@ -59,7 +59,7 @@ impl Dialer<'_> {
             .await
             .map_err(|reason| ConnectError::Resolve { host: host.to_owned(), reason })?;
         let stream = race(&addresses).await.map_err(ConnectError::Refused)?;
-        let mut conn = Conn::from_tcp(stream, self.deadlines);
+        let mut conn = Conn::from_tcp(stream, self.deadlines).map_err(ConnectError::Refused)?;
         if endpoint.scheme != Scheme::Https {
             return Ok(conn);
         }
