@@ -63,6 +63,7 @@ pub(super) async fn relay(
     let is_events = kind == BodyKind::Events && !request.client.is_head;
     if is_events {
         ledger.stream_opened();
+        conn.delay_acknowledgements();
     }
     let tap =
         how.dialect.filter(|_| kind != BodyKind::Opaque).map(|dialect| UsageTap::new(dialect, is_events));

@@ -73,6 +73,18 @@ impl Conn {
         self.write_timeout = timeout;
     }
 
+    /// Lets the kernel acknowledge what was read a little later, by every second segment (`TCP_QUICKACK`, tcp(7)).
+    ///
+    /// Of a stream of small pieces the kernel acknowledges each one otherwise, in a segment of its own. It returns to
+    /// that by itself once nothing comes for 40 ms after a piece, so a peer that waits for acknowledgements (Nagle's
+    /// algorithm) is held up once a stream at most.
+    pub fn delay_acknowledgements(&self) {
+        if let Link::Tcp(socket) = &self.link {
+            // A refusal leaves an acknowledgement for each read: dearer, not wrong.
+            let _ = socket.options().set_tcp_quickack(false);
+        }
+    }
+
     /// Forgets what was sent so far; see [`Conn::wrote`].
     pub fn reset_wrote(&mut self) {
         self.wrote = false;
@@ -414,5 +426,27 @@ impl io::Write for RawIo<'_> {
     }
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::driver::{CoreRuntime, DriverChoice};
+    use super::*;
+
+    #[test]
+    fn acknowledgements_are_delayed_on_request() {
+        for choice in [DriverChoice::Auto, DriverChoice::Epoll] {
+            CoreRuntime::build(choice).unwrap().block_on(async {
+                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                let stream = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+                let stream = TcpStream::from_std(stream).unwrap();
+                let conn = Conn::from_tcp(stream, &Deadlines::default()).unwrap();
+                let Link::Tcp(socket) = &conn.link else { unreachable!("it was made from a socket") };
+                assert!(socket.options().tcp_quickack().unwrap(), "the kernel's default");
+                conn.delay_acknowledgements();
+                assert!(!socket.options().tcp_quickack().unwrap());
+            });
+        }
     }
 }
