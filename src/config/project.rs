@@ -53,6 +53,8 @@ pub struct Project {
     pub timeout: Option<Duration>,
     /// Overrides the setting of the same name.
     pub trace_stream: Option<TraceStream>,
+    /// Whether the text of chat streams is said a second time, as `content` events.
+    pub labels_streams: bool,
     /// What the request's `model` means.
     pub honor_requested_model: HonorRequestedModel,
     /// Overrides the setting of the same name.
@@ -204,6 +206,9 @@ impl<'m> Reader<'m> {
             timeout,
             trace_stream: f.word("traceStream", &TRACE_STREAMS),
             honor_requested_model: f.word("honorRequestedModel", &honor).unwrap_or_default(),
+            labels_streams: f
+                .word("streamFormat", &[("standard", false), ("events", true)])
+                .unwrap_or_default(),
             server_timing: f.bool("serverTiming"),
             limits: LimitSet::read(f, "budgets"),
         };

@@ -216,7 +216,7 @@ fn a_project_is_read_with_all_it_may_say() {
             "limits": [{"metric": "calls", "window": "day", "value": 9}], "models": [{"modelId": "m1", "limitsMode": "disable"}]}],
          "policies": [{"type": "cheapest", "enabled": true}, {"type": "health", "enabled": false, "config": {"windowMinutes": 5}},
             {"type": "random"}],
-         "timeoutMs": 2500, "traceStream": "none", "honorRequestedModel": "pin", "serverTiming": true,
+         "timeoutMs": 2500, "traceStream": "none", "honorRequestedModel": "pin", "serverTiming": true, "streamFormat": "events",
          "budgets": [{"metric": "total_tokens", "rollingUnit": "hours", "rollingAmount": 5, "value": 100}],
          "members": [{"userId": "u", "role": "admin"}], "description": "d"},
         {"id": "2", "name": "first-one"},
@@ -248,7 +248,7 @@ fn a_project_is_read_with_all_it_may_say() {
     assert_eq!(project.timeout, Some(std::time::Duration::from_millis(2_500)));
     assert_eq!(project.trace_stream, Some(settings::TraceStream::None));
     assert_eq!(
-        (project.honor_requested_model, project.server_timing),
+        (project.honor_requested_model, project.server_timing.filter(|_| project.labels_streams)),
         (HonorRequestedModel::Pin, Some(true))
     );
     let window = project.limits.limits[0].window;

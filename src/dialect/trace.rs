@@ -47,6 +47,65 @@ pub fn write_trace(out: &mut Vec<u8>, dialect: Dialect, trace: &TraceSummary<'_>
     }
 }
 
+/// One step on the way to a stream, for clients that want to see all of them.
+#[derive(Debug, Clone, Copy)]
+pub struct TraceEntry<'a> {
+    /// Where a dashboard shows it: `request` or `response`.
+    pub panel: &'a str,
+    /// What happened, such as `model:request`.
+    pub message: &'a str,
+    /// Texts that say more.
+    pub details: &'a [(&'a str, &'a str)],
+    /// Milliseconds since the request's head.
+    pub since_ms: u64,
+}
+
+/// Appends an entry of the trace, in the form that [`write_trace`] has for the dialect.
+pub fn write_trace_entry(
+    out: &mut Vec<u8>,
+    dialect: Dialect,
+    trace: &TraceSummary<'_>,
+    entry: &TraceEntry<'_>,
+) {
+    let mut json = Vec::with_capacity(256);
+    match dialect {
+        Dialect::OpenAiChat => {
+            json.extend_from_slice(b"{\"type\":\"trace\",\"id\":");
+            append_chunk_id(&mut json, trace.trace_id);
+            json.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
+            append_number(&mut json, trace.unix_seconds);
+            append_member(&mut json, "model", trace.model);
+            json.extend_from_slice(b",\"choices\":[]");
+            append_entry(&mut json, entry);
+            append_event(out, "", &json);
+        }
+        Dialect::OpenAiResponses | Dialect::AnthropicMessages | Dialect::Gemini => {
+            json.extend_from_slice(b"routerly {\"type\":\"trace\"");
+            append_entry(&mut json, entry);
+            append_comment(out, &json);
+        }
+    }
+}
+
+/// Appends the member `entry` and the closing brace.
+fn append_entry(out: &mut Vec<u8>, entry: &TraceEntry<'_>) {
+    out.extend_from_slice(b",\"entry\":{\"panel\":");
+    append_string(out, entry.panel);
+    append_member(out, "message", entry.message);
+    out.extend_from_slice(b",\"ts\":");
+    append_number(out, entry.since_ms);
+    out.extend_from_slice(b",\"details\":{");
+    for (index, (name, value)) in entry.details.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        append_string(out, name);
+        out.push(b':');
+        append_string(out, value);
+    }
+    out.extend_from_slice(b"}}}");
+}
+
 /// Appends `chatcmpl-` and the trace id as a string.
 fn append_chunk_id(out: &mut Vec<u8>, trace_id: &str) {
     out.extend_from_slice(b"\"chatcmpl-");
@@ -105,6 +164,34 @@ mod tests {
         trace_id: "0198c5-7",
         unix_seconds: 17,
     };
+
+    #[test]
+    fn an_entry_is_a_valid_chunk_or_a_comment() {
+        let entry = TraceEntry {
+            panel: "response",
+            message: "model:error",
+            details: &[("modelId", "m"), ("error", "a \"b\"\nc")],
+            since_ms: 12,
+        };
+        let expected = json!({"panel": "response", "message": "model:error", "ts": 12,
+            "details": {"modelId": "m", "error": "a \"b\"\nc"}});
+        let mut out = Vec::new();
+        write_trace_entry(&mut out, Dialect::OpenAiChat, &TRACE, &entry);
+        let text = String::from_utf8(out).unwrap();
+        let value: Value = serde_json::from_str(text.strip_prefix("data: ").unwrap()).unwrap();
+        assert_eq!(
+            (&value["type"], &value["choices"], &value["entry"]),
+            (&json!("trace"), &json!([]), &expected)
+        );
+        assert_eq!((&value["object"], &value["created"]), (&json!("chat.completion.chunk"), &json!(17)));
+        for dialect in [Dialect::OpenAiResponses, Dialect::AnthropicMessages] {
+            let mut out = Vec::new();
+            write_trace_entry(&mut out, dialect, &TRACE, &entry);
+            let text = String::from_utf8(out).unwrap();
+            let value: Value = serde_json::from_str(text.strip_prefix(": routerly ").unwrap()).unwrap();
+            assert_eq!(value, json!({"type": "trace", "entry": expected}));
+        }
+    }
 
     #[test]
     fn the_trace_of_a_chat_stream_is_a_valid_chunk() {

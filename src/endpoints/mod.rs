@@ -116,10 +116,14 @@ fn admit_to_project(
     let reads_answer = !passes || endpoint == Endpoint::Embeddings || seen.content_type.is_some() && is_json;
     gateway::append_forwarded(&mut fields, head, reads_answer);
     let trace_stream = project.trace_stream.unwrap_or(settings.trace_stream);
-    let wants_trace = match seen.trace {
-        Some(value) => !value.eq_ignore_ascii_case(b"none"),
-        None => trace_stream != TraceStream::None,
+    let stream_trace = match (seen.trace, trace_stream) {
+        (Some(value), _) if value.eq_ignore_ascii_case(b"none") => StreamTrace::None,
+        (Some(value), _) if value.eq_ignore_ascii_case(b"full") => StreamTrace::Full,
+        (None, TraceStream::None) => StreamTrace::None,
+        (None, TraceStream::Full) => StreamTrace::Full,
+        (Some(_), _) | (None, TraceStream::Summary) => StreamTrace::Summary,
     };
+    let labels = seen.stream.map_or(project.labels_streams, |value| value.eq_ignore_ascii_case(b"events"));
     Ok(Request {
         client,
         started: arrival.at,
@@ -130,7 +134,9 @@ fn admit_to_project(
         expect_continue: head.expect_continue,
         is_json,
         is_encoded: seen.is_encoded,
-        stream_trace: if wants_trace { StreamTrace::Summary } else { StreamTrace::None },
+        stream_trace,
+        // Who wants nothing of ours in a stream wants no members of ours either.
+        labels: labels && stream_trace != StreamTrace::None,
         streams_by_default: endpoint == Endpoint::Responses && seen.prefers_events,
         server_timing: project.server_timing.unwrap_or(settings.server_timing),
         conversation: seen.conversation.map(|id| crate::telemetry::text::clip(id, 256).into()),
@@ -156,6 +162,7 @@ struct Seen<'b> {
     has_anthropic_version: bool,
     prefers_events: bool,
     trace: Option<&'b [u8]>,
+    stream: Option<&'b [u8]>,
     conversation: Option<&'b str>,
 }
 
@@ -181,6 +188,10 @@ impl<'b> Seen<'b> {
                 }
                 KnownField::XRouterlyTrace => {
                     self.trace = Some(value);
+                    false
+                }
+                KnownField::XRouterlyStream => {
+                    self.stream = Some(value);
                     false
                 }
                 KnownField::XRouterlyConversationId => {

@@ -9,7 +9,7 @@ use super::request::{Request, StreamTrace};
 use crate::clock;
 use crate::config::settings::OnFull;
 use crate::dialect::Dialect;
-use crate::dialect::trace::{TraceSummary, write_trace};
+use crate::dialect::trace::{TraceEntry, TraceSummary, write_trace, write_trace_entry};
 use crate::http1::{Method, writer};
 use crate::json::facts::{RequestFacts, request_facts};
 use crate::json::splice::{Edits, Splices};
@@ -105,6 +105,7 @@ async fn run(
 ) -> After {
     let mut splices = Splices::new();
     let mut last = None;
+    let mut calls = Calls::default();
     for &index in ranked {
         let target = &snapshot.targets[index];
         let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
@@ -130,6 +131,7 @@ async fn run(
                 break;
             }
         };
+        calls.begin(request, index);
         match send(exchange, request, ledger, index, target, body, &splices, first_byte).await {
             Err(AttemptError::ClientGone) => {
                 ledger.client_gone();
@@ -137,6 +139,7 @@ async fn run(
             }
             Err(AttemptError::Failed(error)) => {
                 ledger.attempt_failed(&error);
+                calls.failed(request, &error);
                 last = Some(error);
             }
             Ok(answer) if matches!(answer.head.status, 401 | 403) => {
@@ -145,15 +148,20 @@ async fn run(
                 let said = relay::refusal(exchange, answer, request.client.dialect).await;
                 let error = GatewayError::UpstreamAuth { status };
                 ledger.key_refused(&error, status, said.as_deref());
+                calls.failed(request, &error);
                 last = Some(error);
             }
             Ok(answer) => {
-                let opening = opening(request, facts, target, ledger, body.len());
+                let mut opening = opening(request, facts, target, ledger, body.len());
+                if request.stream_trace == StreamTrace::Full && !opening.is_empty() {
+                    calls.append_entries(&mut opening, request, snapshot, target, &ledger.trace_text());
+                }
                 let how = Relaying {
                     target,
                     dialect: Some(request.client.dialect),
                     expects_end_mark: request.endpoint != Endpoint::CountTokens,
                     withhold_usage: asks_usage,
+                    labels: request.labels && request.client.dialect == Dialect::OpenAiChat,
                     opening: &opening,
                 };
                 return relay::relay(exchange, request, ledger, answer, how).await;
@@ -256,4 +264,65 @@ fn opening(
     };
     write_trace(&mut out, request.client.dialect, &summary);
     out
+}
+
+/// The calls of one request so far, for a client that wants to see each step. Empty for all others.
+#[derive(Debug, Default)]
+struct Calls(Vec<MadeCall>);
+
+#[derive(Debug)]
+struct MadeCall {
+    target: usize,
+    begun_ms: u64,
+    /// Why it failed, in the words for clients, and when.
+    failure: Option<(String, u64)>,
+}
+
+impl Calls {
+    fn begin(&mut self, request: &Request, target: usize) {
+        if request.stream_trace == StreamTrace::Full {
+            self.0.push(MadeCall { target, begun_ms: since_ms(request), failure: None });
+        }
+    }
+
+    fn failed(&mut self, request: &Request, error: &GatewayError) {
+        if let Some(call) = self.0.last_mut() {
+            call.failure = Some((error.message(), since_ms(request)));
+        }
+    }
+
+    /// An entry for each call, and for each failure.
+    fn append_entries(
+        &self,
+        out: &mut Vec<u8>,
+        request: &Request,
+        snapshot: &Snapshot,
+        answering: &Target,
+        trace_id: &str,
+    ) {
+        let summary = TraceSummary {
+            model: &answering.model.id,
+            provider: &answering.model.provider.id,
+            policies: &[],
+            cost_estimate: None,
+            trace_id,
+            unix_seconds: clock::unix_ms() / 1000,
+        };
+        let mut append = |panel: &str, message: &str, details: &[(&str, &str)], since_ms: u64| {
+            let entry = TraceEntry { panel, message, details, since_ms };
+            write_trace_entry(out, request.client.dialect, &summary, &entry);
+        };
+        for call in &self.0 {
+            let model = &snapshot.targets[call.target].model;
+            let whom = [("modelId", model.id.as_str()), ("provider", model.provider.id.as_str())];
+            append("request", "model:request", &whom, call.begun_ms);
+            if let Some((error, since_ms)) = &call.failure {
+                append("response", "model:error", &[whom[0], ("error", error)], *since_ms);
+            }
+        }
+    }
+}
+
+fn since_ms(request: &Request) -> u64 {
+    clock::now().duration_since(request.started).as_millis() as u64
 }

@@ -15,12 +15,14 @@ mod body;
 mod call;
 mod exchange;
 mod form;
+mod labels;
 mod ledger;
 mod local;
 mod outgoing;
 mod passthrough;
 mod relay;
 mod request;
+mod source;
 mod withhold;
 
 pub use call::generate;

@@ -56,6 +56,7 @@ pub async fn pass_through(exchange: &mut Exchange<'_>, request: Request) -> Afte
                 dialect: Some(request.client.dialect),
                 expects_end_mark: false,
                 withhold_usage: false,
+                labels: false,
                 opening: &[],
             };
             relay::relay(exchange, &request, &mut ledger, answer, how).await

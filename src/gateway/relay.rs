@@ -5,29 +5,29 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
 use super::answer::{Answer, AnswerHead, BodyKind};
 use super::exchange::{After, Exchange, is_wait};
+use super::labels::Labels;
 use super::ledger::{Ending, Ledger};
 use super::local;
 use super::outgoing::{ClientFraming, Outgoing};
 use super::request::Request;
+use super::source::{Fault, Source, Span};
 use super::withhold::{Pass, Withhold};
 use crate::clock;
 use crate::dialect::Dialect;
 use crate::dialect::error::{ErrorBody, StreamPosition, write_stream_error};
 use crate::dialect::{StreamEnd, UsageTap};
-use crate::http1::{BodyDecoder, Framing, Step};
+use crate::http1::{BodyDecoder, Framing};
 use crate::limits::{ANSWER_HEADROOM_BYTES, ANSWER_TAILROOM_BYTES, DEADLINE_TICK_MS, REFUSAL_BYTES_MAX};
+use crate::net::Buffer;
 use crate::net::deadline::OnExpiry;
-use crate::net::{Buffer, Conn};
 use crate::respond::GatewayError;
 use crate::snapshot::Target;
 use crate::telemetry::labels::{EndedBy, Outcome};
-use crate::upstream::Pool;
 
 /// What a silent stream says: a comment, which clients skip.
 const KEEP_ALIVE_COMMENT: &[u8] = b": keep-alive\n\n";
@@ -45,6 +45,8 @@ pub(super) struct Relaying<'a> {
     pub expects_end_mark: bool,
     /// Whether the usage chunk is kept from the client.
     pub withhold_usage: bool,
+    /// Whether text is labelled as `content` events.
+    pub labels: bool,
     /// What opens a stream, if anything.
     pub opening: &'a [u8],
 }
@@ -70,7 +72,8 @@ pub(super) async fn relay(
     let mut relay = Relay {
         source: Source { conn, pool, reusable: keep_alive, decoder: BodyDecoder::new(framing), done: false },
         tap,
-        withhold: (how.withhold_usage && is_events).then(Withhold::default),
+        labels: (how.labels && is_events).then(|| Labels::new(how.withhold_usage)),
+        withhold: (how.withhold_usage && !how.labels && is_events).then(Withhold::default),
         is_events,
         how,
         settled: false,
@@ -101,7 +104,8 @@ pub(super) async fn relay(
     relay.settle_if_over(ledger);
 
     let opens = is_events && !how.opening.is_empty() && (200..300).contains(&status);
-    let bytes_change = opens || relay.withhold.is_some() || is_events && how.expects_end_mark;
+    let holds_back = relay.labels.is_some() || relay.withhold.is_some();
+    let bytes_change = opens || holds_back || is_events && how.expects_end_mark;
     let mut client_framing =
         ClientFraming::of(framing, request.client.is_head, request.client.http10, bytes_change);
     let unframed = matches!(client_framing, ClientFraming::Chunked | ClientFraming::UntilClose);
@@ -170,100 +174,10 @@ fn ends_at_ms(exchange: &Exchange<'_>, request: &Request) -> Option<u64> {
     Some(exchange.shard.tick_ms().saturating_add(left.as_millis() as u64))
 }
 
-/// Payload in the buffer that waits to be sent.
-#[derive(Debug, Clone, Copy)]
-struct Span {
-    start: usize,
-    end: usize,
-}
-
-/// What went wrong on the provider's side.
-#[derive(Debug)]
-enum Fault {
-    ClientGone,
-    /// The provider ended, reset or garbled the body; the text says how.
-    Broken(String),
-    /// Nothing came for the idle time-out, or the whole took too long.
-    TooSlow(Duration),
-    /// The time to drain is over.
-    Stopped,
-}
-
-/// The provider's side of a relay.
-struct Source {
-    conn: Conn,
-    pool: Rc<Pool>,
-    reusable: bool,
-    decoder: BodyDecoder,
-    done: bool,
-}
-
-impl Source {
-    /// Takes raw bytes `buffer[from..to]` as payload behind `span`; several chunks are moved together. With
-    /// `append` unset the span is begun anew at the first payload byte.
-    fn absorb(
-        &mut self,
-        buffer: &mut [u8],
-        from: usize,
-        to: usize,
-        span: &mut Span,
-        append: bool,
-    ) -> Result<(), Fault> {
-        let mut at = from;
-        let mut begun = append;
-        if !append {
-            *span = Span { start: from, end: from };
-        }
-        while !self.done {
-            match self
-                .decoder
-                .step(&buffer[at..to])
-                .map_err(|error| Fault::Broken(error.text().to_owned()))?
-            {
-                Step::Data(range) => {
-                    let (start, end) = (at + range.start, at + range.end);
-                    if !begun {
-                        *span = Span { start, end: start };
-                        begun = true;
-                    }
-                    if start != span.end {
-                        buffer.copy_within(start..end, span.end);
-                    }
-                    span.end += end - start;
-                    at = end;
-                    self.done = self.decoder.is_done();
-                }
-                Step::NeedMore => return Ok(()),
-                Step::End(used) => {
-                    at += used;
-                    self.done = true;
-                }
-            }
-        }
-        // Bytes behind the end belong to no request of ours.
-        self.reusable &= at == to;
-        Ok(())
-    }
-
-    /// The provider ended its stream, or reading failed.
-    fn ended(&mut self, error: Option<std::io::Error>) -> Result<(), Fault> {
-        self.reusable = false;
-        if let Some(error) = error {
-            return Err(Fault::Broken(format!("the provider's connection broke: {error}")));
-        }
-        self.decoder.finish_eof().map_err(|truncated| Fault::Broken(truncated.to_string()))?;
-        if !self.decoder.is_done() && self.conn.end_is_unconfirmed() {
-            // RFC 9112 section 9.8: the end of the connection is all that ends such a body.
-            return Err(Fault::Broken("the provider's TLS session was cut off (no close_notify)".to_owned()));
-        }
-        self.done = true;
-        Ok(())
-    }
-}
-
 struct Relay<'a> {
     source: Source,
     tap: Option<UsageTap>,
+    labels: Option<Labels>,
     withhold: Option<Withhold>,
     is_events: bool,
     how: Relaying<'a>,
@@ -359,7 +273,9 @@ impl Relay<'_> {
                 self.timer = Some(Box::pin(monoio::time::sleep(left)));
                 continue;
             }
-            let inside = self.withhold.is_none() && self.tap.as_ref().is_some_and(UsageTap::is_inside_event);
+            // Who holds back incomplete events lets whole ones through only.
+            let holds_back = self.labels.is_some() || self.withhold.is_some();
+            let inside = !holds_back && self.tap.as_ref().is_some_and(UsageTap::is_inside_event);
             if !inside && outgoing.send_slice(exchange.conn, KEEP_ALIVE_COMMENT, false).await.is_err() {
                 return Err(Fault::ClientGone);
             }
@@ -488,6 +404,10 @@ impl Relay<'_> {
     ) -> std::io::Result<()> {
         // A client that takes its time must not make the provider look slow.
         self.source.conn.deadline().clear();
+        if let Some(labels) = &mut self.labels {
+            let bytes = labels.pass(&buffer[span.start..span.end], last);
+            return outgoing.send_slice(exchange.conn, &bytes, last).await;
+        }
         let Some(withhold) = &mut self.withhold else {
             return outgoing.send(exchange.conn, buffer, span.start, span.end, last).await;
         };

@@ -16,6 +16,8 @@ pub enum StreamTrace {
     None,
     /// One opening event.
     Summary,
+    /// That, and an entry for each step that led to the stream.
+    Full,
 }
 
 /// How this client has to be answered.
@@ -58,6 +60,8 @@ pub struct Request {
     pub is_encoded: bool,
     /// How much trace goes into a stream.
     pub stream_trace: StreamTrace,
+    /// Whether the text of a chat stream is said a second time, as `content` events.
+    pub labels: bool,
     /// Whether the client wants a stream where the body does not say (Responses alone).
     pub streams_by_default: bool,
     /// Whether `Server-Timing` is answered.

@@ -287,3 +287,87 @@ fn a_client_hears_a_comment_while_the_provider_is_silent() {
         }
     });
 }
+
+/// The events of a chat stream from the simulated provider whose first model cannot be reached; `fields` are the
+/// request's own.
+fn failed_over(setup: Setup, path: &str, fields: &str) -> (String, String) {
+    let deaf = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    deaf.bind(&std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    let dead = deaf.local_addr().unwrap().as_socket().unwrap();
+    let mut setup = setup;
+    setup.models.push(json!({"id": "dead", "provider": "custom", "apiKey": "k",
+        "dialect": ["openai-chat", "anthropic-messages"], "endpoint": format!("http://{dead}/v1")}));
+    setup.projects[0]["models"].as_array_mut().unwrap().insert(0, json!({"modelId": "dead"}));
+    let gateway = setup.start();
+    let body = json!({"stream": true, "max_tokens": 50, "messages": [{"role": "user", "content": "Hi"}]});
+    let answer = gateway.call(post(path, fields, &body)).expect(200);
+    (answer.text().to_owned(), dead.to_string())
+}
+
+/// The payloads of all events but the end mark.
+fn chunks(text: &str) -> Vec<Value> {
+    let data = text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+    data.filter(|data| *data != "[DONE]").map(|data| serde_json::from_str(data).unwrap()).collect()
+}
+
+#[test]
+fn a_full_trace_tells_each_call_that_led_to_the_stream() {
+    for (setup, fields) in [
+        (Setup::demo(), "x-routerly-trace: full\r\n"),
+        (Setup::demo().setting("traceStream", "full"), ""),
+        (Setup::demo().project("traceStream", "full"), ""),
+    ] {
+        let (text, dead) = failed_over(setup, "/v1/chat/completions", fields);
+        let chunks = chunks(&text);
+        assert_eq!((&chunks[0]["type"], &chunks[0]["model"]), (&json!("trace"), &json!("simulated/chat")));
+        let entries: Vec<_> = chunks[1..4].iter().map(|chunk| chunk["entry"].clone()).collect();
+        let told: Vec<_> =
+            entries.iter().map(|entry| (&entry["message"], &entry["details"]["modelId"])).collect();
+        let expected =
+            [("model:request", "dead"), ("model:error", "dead"), ("model:request", "simulated/chat")]
+                .map(|(message, model)| (json!(message), json!(model)));
+        assert_eq!(told, expected.iter().map(|(message, model)| (message, model)).collect::<Vec<_>>());
+        assert!(chunks[1..4].iter().all(|chunk| chunk["choices"] == json!([]) && chunk["type"] == "trace"));
+        assert!(chunks[4].get("entry").is_none());
+        assert!(!text.contains(&dead), "an address of a provider");
+    }
+    // A field comes before a setting.
+    let quiet = Setup::demo().setting("traceStream", "full");
+    let (text, _) = failed_over(quiet, "/v1/chat/completions", "x-routerly-trace: summary\r\n");
+    assert!(text.contains("\"type\":\"trace\"") && !text.contains("model:request"), "{text}");
+    // Comments, where clients refuse events that they do not know.
+    let (text, _) = failed_over(Setup::demo(), "/v1/messages", "x-routerly-trace: full\r\n");
+    let comments: Vec<&str> = text.lines().filter(|line| line.starts_with(": routerly ")).collect();
+    assert_eq!(comments.len(), 4, "{text}");
+    assert!(comments[2].contains("model:error"), "{}", comments[2]);
+}
+
+#[test]
+fn text_is_said_a_second_time_where_that_is_asked_for() {
+    let events = "x-routerly-stream: events\r\n";
+    let both = "x-routerly-stream: events\r\nx-routerly-trace: none\r\n";
+    let plain = "x-routerly-stream: standard\r\n";
+    let of_project = || Setup::demo().project("streamFormat", "events");
+    let cases = [
+        (Setup::demo(), events, true),
+        (of_project(), "", true),
+        (of_project(), plain, false),
+        (Setup::demo(), "", false),
+        (Setup::demo(), both, false),
+    ];
+    for (setup, fields, labelled) in cases {
+        let gateway = setup.start();
+        let body = json!({"stream": true, "messages": [{"role": "user", "content": "Hi"}]});
+        let answer = gateway.call(post("/v1/chat/completions", fields, &body)).expect(200);
+        let chunks = chunks(answer.text());
+        let text =
+            |chunk: &Value| chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default().to_owned();
+        let said: String = chunks.iter().map(text).collect();
+        let again: String = chunks.iter().filter_map(|chunk| chunk["delta"].as_str()).collect();
+        assert!(!said.is_empty());
+        assert_eq!(again, if labelled { said } else { String::new() }, "{fields}");
+        assert!(answer.text().ends_with("data: [DONE]\n\n"));
+        assert!(!answer.text().contains("\"usage\":{"), "it was not asked for");
+        assert_eq!(gateway.usage_records(1)[0]["usageSource"], "reported");
+    }
+}

@@ -133,6 +133,23 @@ pub(super) fn on_body(sight: &mut Sight, body: &MemberTap) {
     sight.take_body(body, "model");
 }
 
+/// The text that a chunk brings, as it is written there, quotes included: the first choice's, where it is not empty.
+/// None for a chunk that has a `type` or `delta` of its own.
+pub fn text_of_chunk(data: &[u8]) -> Option<&[u8]> {
+    let (mut choices, mut is_plain) = (None, true);
+    let read = scan::members(data, |key, value| match key.matches(&["choices", "type", "delta"]) {
+        Some(0) => choices = choices.or(Some(value.raw)),
+        Some(_) => is_plain = false,
+        None => {}
+    });
+    let mut first = None;
+    let elements = scan::elements(choices.filter(|_| is_plain && read.is_ok())?, |choice| {
+        first = first.or(Some(choice.raw));
+    });
+    let content = scan::member(scan::member(first.filter(|_| elements.is_ok())?, "delta")?.raw, "content")?;
+    (content.kind == Kind::String && content.raw.len() > 2).then_some(content.raw)
+}
+
 /// Whether a chunk has nothing but the usage of the stream: `choices` is empty and `usage` an object.
 ///
 /// Such a chunk is sent because the gateway asked for it and is withheld from a client that did not. Azure's first
@@ -182,6 +199,31 @@ mod tests {
         ];
         for (data, expected) in cases {
             assert_eq!(is_usage_only_chunk(data.as_bytes()), expected, "{data}");
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_chunk_is_found_as_it_is_written() {
+        let cases = [
+            (r#"{"choices":[{"delta":{"content":"a\"b"}}]}"#, Some(r#""a\"b""#)),
+            (
+                r#"{ "x":1, "choices" : [ {"delta":{"role":"assistant","content": "é"}},{"delta":{"content":"2"}} ] }"#,
+                Some(r#""é""#),
+            ),
+            (r#"{"choices":[{"delta":{"content":""}}]}"#, None),
+            (r#"{"choices":[{"delta":{"content":null}}]}"#, None),
+            (r#"{"choices":[{"delta":{"content":["a"]}}]}"#, None),
+            (r#"{"choices":[{"delta":{}}]}"#, None),
+            (r#"{"choices":[{"text":"a"}]}"#, None),
+            (r#"{"choices":[]}"#, None),
+            (r#"{"choices":{}}"#, None),
+            (r#"{"type":"x","choices":[{"delta":{"content":"a"}}]}"#, None),
+            (r#"{"choices":[{"delta":{"content":"a"}}"#, None),
+            ("[DONE]", None),
+            ("", None),
+        ];
+        for (chunk, expected) in cases {
+            assert_eq!(text_of_chunk(chunk.as_bytes()), expected.map(str::as_bytes), "{chunk}");
         }
     }
 
