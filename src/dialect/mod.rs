@@ -4,13 +4,19 @@
 //! sockets and no clock.
 
 pub mod anthropic;
+pub mod context;
+mod effort;
 pub mod error;
 mod find;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod gemini;
+pub mod ir;
+pub mod loss;
+mod members;
 pub mod openai_chat;
 pub mod openai_responses;
+mod proof;
 mod repeat;
 mod shape;
 mod sight;
@@ -19,6 +25,8 @@ pub mod trace;
 mod usage;
 mod whole;
 
+pub use effort::Effort;
+pub use proof::ProofKey;
 pub use shape::UsageShape;
 pub use sight::ProviderError;
 pub use tap::{StreamEnd, TapReport, UsageTap};
@@ -44,6 +52,16 @@ impl Dialect {
             Self::OpenAiResponses => "openai-responses",
             Self::AnthropicMessages => "anthropic-messages",
             Self::Gemini => "gemini",
+        }
+    }
+
+    /// Its place in tables that have a column per dialect: chat, Responses, Anthropic, Gemini.
+    pub const fn column(self) -> usize {
+        match self {
+            Self::OpenAiChat => 0,
+            Self::OpenAiResponses => 1,
+            Self::AnthropicMessages => 2,
+            Self::Gemini => 3,
         }
     }
 

@@ -8,6 +8,7 @@
 //! brackets end the process, and its non-recursive skipping checks nothing. Escaped strings are decoded by sonic-rs.
 
 pub mod facts;
+pub mod fragment;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod scan;
@@ -15,3 +16,4 @@ pub mod splice;
 pub mod tap;
 pub mod text;
 pub mod token;
+pub mod write;
