@@ -70,6 +70,15 @@ impl<'a> Text<'a> {
         out.push(b'"');
     }
 
+    /// A part of it, by bytes of its escaped form; where it is borrowed, so is the part. `None` if a bound is out of
+    /// range or inside a character. Not to be cut inside an escape.
+    pub fn slice(&self, range: std::ops::Range<usize>) -> Option<Self> {
+        match &self.0 {
+            Cow::Borrowed(text) => text.get(range).map(|part| Self(Cow::Borrowed(part))),
+            Cow::Owned(text) => text.get(range).map(|part| Self(Cow::Owned(part.to_owned()))),
+        }
+    }
+
     /// The same text, borrowed.
     pub fn borrow(&self) -> Text<'_> {
         Text(Cow::Borrowed(&self.0))
@@ -150,6 +159,15 @@ mod tests {
         }
         assert_eq!(Text::from_token(b"12"), None);
         assert_eq!(Text::from_token(b"\"\xff\""), None);
+    }
+
+    #[test]
+    fn a_part_of_a_text_is_cut_by_bytes() {
+        for text in [Text::from_plain("aé:b"), Text::from("aé:b".to_owned())] {
+            assert_eq!(text.slice(4..5), Some(Text::from_plain("b")));
+            assert_eq!(text.slice(0..0), Some(Text::default()));
+            assert_eq!((text.slice(2..3), text.slice(3..9)), (None, None));
+        }
     }
 
     #[test]
