@@ -105,6 +105,8 @@ pub const USAGE_SHAPE_BYTES_MAX: usize = 2 * KIB;
 pub const REPEATED_EVENT_BYTES_MAX: usize = KIB;
 /// Capacity that the carry buffer of an event scanner keeps between events, in bytes; what is beyond it is given back.
 pub const SSE_CARRY_KEEP_BYTES: usize = 4 * KIB;
+/// Most dropped fields that one translation names in its report; further ones are left out of it. Clients send a few.
+pub const DROPPED_NAMES_MAX: usize = 64;
 
 const _: () = assert!(JSON_DEPTH_MAX.is_multiple_of(64), "the nesting stack is kept in words of 64 bits");
 // --- usage: journal, store, counters, telemetry

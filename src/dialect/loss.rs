@@ -7,6 +7,8 @@
 use std::fmt::Write as _;
 
 use super::Dialect;
+use crate::json::fragment::Text;
+use crate::limits::DROPPED_NAMES_MAX;
 
 /// What a writer does with a feature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +100,10 @@ features! {
     LogitBias "logit_bias" "C" [Carried Dropped Dropped Dropped] "",
     /// A whole number: log probabilities of the chosen tokens and of so many others. Readers leave out "no".
     Logprobs "logprobs" "CRG" [Carried Carried Refused Carried] "",
+    /// Most tokens to be generated.
+    OutputLimit "max_tokens" "CRAG" [Carried Carried Depends Carried] "raised where thinking would use all of it up (changed)",
     /// Texts that end the answer.
-    Stop "stop" "CAG" [Depends Refused Carried Depends] "refused where the target takes fewer of them: 4 in chat, 5 in Gemini",
+    Stop "stop" "CAG" [Depends Refused Depends Depends] "refused where the target takes fewer of them (4 in chat, 5 in Gemini), and by Anthropic where one is nothing but white space",
     /// `"low"`, `"medium"`, `"high"`.
     Verbosity "verbosity" "CR" [Carried Carried Dropped Dropped] "",
     /// An object of texts.
@@ -151,7 +155,7 @@ features! {
     /// A participant's name.
     ParticipantName "name" "C" [Carried Dropped Dropped Dropped] "",
     /// Instructions in the middle of a conversation.
-    SystemPosition "system_position" "CRA" [Carried Carried Changed Changed] "moved to the front",
+    SystemPosition "system_position" "CRA" [Carried Carried Depends Changed] "moved to the front (changed); Claude Opus 4.8 and later take them behind a user's turn",
     /// A last turn of the assistant that the model is to continue.
     Prefill "prefill" "AG" [Changed Changed Depends Changed] "the model answers anew; refused by Claude Opus 4.6 and later",
     /// An image in the request.
@@ -181,7 +185,9 @@ features! {
     /// A refusal in the history.
     Refusal "refusal" "CR" [Carried Carried Silent Silent] "sent as text",
     /// Thoughts in the history.
-    Thinking "thinking" "CRAG" [Depends Depends Depends Depends] "go only to the vendor that had them, with their proof; else left out",
+    Thinking "thinking" "CRAG" [Depends Depends Depends Depends] "go only to the vendor that had them, with their proof; else left out, and where Claude's last call needs them, thinking is off for the request (changed)",
+    /// Arguments of a call in the history that are no JSON object.
+    ToolArguments "tool_arguments" "CR" [Carried Carried Changed Changed] "sent as `{\"_raw\": …}`",
     /// A tool whose input is free text.
     CustomTool "custom_tool" "CR" [Carried Carried Changed Changed] "becomes a function with one text `input`, and is unwrapped in the answer",
     /// The grammar of such an input.
@@ -317,7 +323,7 @@ impl Losses {
         if self.strict {
             return Err(refusal(name, self.target));
         }
-        if !self.dropped.iter().any(|known| known == name) {
+        if self.dropped.len() < DROPPED_NAMES_MAX && !self.dropped.iter().any(|known| known == name) {
             self.dropped.push(name.to_owned());
         }
         Ok(())
@@ -341,6 +347,11 @@ impl Losses {
     /// The refusal of `feature`.
     pub fn refuse(&self, feature: Feature) -> BadRequest {
         refusal(feature.row().name, self.target)
+    }
+
+    /// The refusal of a part, item or block that no reader knows, by its name.
+    pub fn refuse_part(&self, name: &Text<'_>) -> BadRequest {
+        refusal(&name.decode().unwrap_or_default(), self.target)
     }
 
     /// Whether nothing was lost.
@@ -388,14 +399,23 @@ mod tests {
         assert_eq!(losses.meet(Feature::Seed), Ok(false));
         assert_eq!(losses.meet(Feature::TopK), Ok(true));
         assert_eq!(losses.meet(Feature::PromptCacheKey), Ok(false));
-        assert_eq!(losses.meet(Feature::SystemPosition), Ok(true));
+        assert_eq!(losses.meet(Feature::CacheTtl), Ok(true));
         losses.drop_named("x,y z").unwrap();
-        assert_eq!(losses.header_value(), "dropped=seed,x_y_z; changed=system_position");
+        assert_eq!(losses.header_value(), "dropped=seed,x_y_z; changed=cache_ttl");
         let refused = losses.meet(Feature::AnswerCount).unwrap_err();
         assert_eq!(
             refused.to_string(),
             "`n`: the selected model is called by anthropic-messages, which cannot carry it"
         );
+    }
+
+    #[test]
+    fn a_report_names_a_bounded_number_of_fields() {
+        let mut losses = Losses::new(Dialect::Gemini, false);
+        (0..10_000).for_each(|field| losses.drop_named(&format!("x{field}")).unwrap());
+        assert_eq!(losses.dropped.len(), DROPPED_NAMES_MAX);
+        let refused = losses.refuse_part(&Text::from_plain("container_upload"));
+        assert_eq!(refused.field, "container_upload");
     }
 
     #[test]
