@@ -88,6 +88,11 @@ impl Object<'_> {
         self.member(name).extend_from_slice(value.as_bytes());
     }
 
+    /// Members that are written already, joined by commas.
+    pub fn run(&mut self, members: &[u8]) {
+        append_run(self.out, &mut self.first, members);
+    }
+
     /// An object.
     pub fn object<R>(&mut self, name: &str, write: impl FnOnce(&mut Object<'_>) -> R) -> R {
         object(self.member(name), write)
@@ -135,6 +140,11 @@ impl Array<'_> {
         value.append_to(self.element());
     }
 
+    /// Elements that are written already, joined by commas.
+    pub fn run(&mut self, elements: &[u8]) {
+        append_run(self.out, &mut self.first, elements);
+    }
+
     /// An object.
     pub fn object<R>(&mut self, write: impl FnOnce(&mut Object<'_>) -> R) -> R {
         object(self.element(), write)
@@ -144,6 +154,16 @@ impl Array<'_> {
     pub fn array<R>(&mut self, write: impl FnOnce(&mut Array<'_>) -> R) -> R {
         array(self.element(), write)
     }
+}
+
+fn append_run(out: &mut Vec<u8>, first: &mut bool, run: &[u8]) {
+    if run.is_empty() {
+        return;
+    }
+    if !std::mem::replace(first, false) {
+        out.push(b',');
+    }
+    out.extend_from_slice(run);
 }
 
 #[cfg(test)]
@@ -167,9 +187,15 @@ mod tests {
             root.null("g");
             root.json("h", "[1, 2]");
             root.named(&Text::from_plain("k\""), &Raw::from_written("1e5".to_owned()));
+            root.run(b"");
+            root.run(br#""l":1,"m":2"#);
+            root.array("n", |list| {
+                list.run(b"");
+                list.run(b"1,2");
+                list.run(b"3");
+            });
         });
-        let expected =
-            r#"{"a":"x\"\n","b":7,"c":{"d":true},"e":["f",{},[],"é"],"g":null,"h":[1, 2],"k\"":1e5}"#;
+        let expected = r#"{"a":"x\"\n","b":7,"c":{"d":true},"e":["f",{},[],"é"],"g":null,"h":[1, 2],"k\"":1e5,"l":1,"m":2,"n":[1,2,3]}"#;
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }
