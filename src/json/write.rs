@@ -44,12 +44,17 @@ impl Object<'_> {
 
     /// A member under a name that is JSON text already.
     pub fn named(&mut self, name: &Text<'_>, value: &Raw<'_>) {
+        value.append_to(self.named_member(name));
+    }
+
+    /// Begins a member under a name that is JSON text already; the caller appends its value.
+    pub fn named_member(&mut self, name: &Text<'_>) -> &mut Vec<u8> {
         if !std::mem::replace(&mut self.first, false) {
             self.out.push(b',');
         }
         name.append_to(self.out);
         self.out.push(b':');
-        value.append_to(self.out);
+        self.out
     }
 
     /// A string that is JSON text already.
