@@ -114,6 +114,16 @@ pub(in crate::dialect) fn write_error(error: &mut Object<'_>, fault: &Fault<'_>,
     }
 }
 
+/// The code of a fault where there has to be one.
+pub(in crate::dialect) fn code_of<'a>(fault: &'a Fault<'_>, dialect: Dialect) -> Text<'a> {
+    let (_, kind, code) = words_of(fault.case, dialect);
+    match (code, &fault.code) {
+        (Some(code), _) => Text::from_plain(code),
+        (None, Some(code)) => code.borrow(),
+        (None, None) => Text::from_plain(kind),
+    }
+}
+
 /// Reads the body of an error response of OpenAI or a server like it, of whatever shape it is: JSON with `error` as an
 /// object or a text, with `detail`, with the fields at the top, in an array of one; HTML; nothing.
 pub(in crate::dialect) fn read_fault(status: u16, body: &[u8]) -> Fault<'_> {
