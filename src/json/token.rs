@@ -125,7 +125,12 @@ pub struct Key<'a> {
     pub(super) escaped: bool,
 }
 
-impl Key<'_> {
+impl<'a> Key<'a> {
+    /// The name between its quotes, still escaped.
+    pub fn escaped(&self) -> &'a [u8] {
+        self.raw
+    }
+
     /// Whether this is the name `name`, however it is escaped.
     pub fn is(&self, name: &str) -> bool {
         if self.escaped { self.matches(&[name]).is_some() } else { self.raw == name.as_bytes() }

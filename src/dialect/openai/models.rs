@@ -56,9 +56,18 @@ const FAMILIES: &[(&str, ModelRules)] = &[
 
 /// The rules of the model `name`; a maker's name in front of it (`openai/gpt-5`) and `ft:` do not count.
 pub(in crate::dialect) fn rules_of(name: &str) -> ModelRules {
+    family_of(name).unwrap_or(PLAIN)
+}
+
+/// Whether `name` is a model of OpenAI, and no deployment with a name of its own.
+pub(in crate::dialect) fn is_known_model(name: &str) -> bool {
+    family_of(name).is_some()
+}
+
+fn family_of(name: &str) -> Option<ModelRules> {
     let name = name.rsplit_once('/').map_or(name, |(_, name)| name);
     let name = name.strip_prefix("ft:").unwrap_or(name);
-    FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix)).map_or(PLAIN, |(_, rules)| *rules)
+    FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, rules)| *rules)
 }
 
 /// Whether `name` is a model of OpenAI that reasons.
@@ -92,6 +101,7 @@ mod tests {
         ] {
             assert_eq!(rules_of(name), rules, "{name}");
             assert_eq!(is_reasoning_model(name), rules.reasons, "{name}");
+            assert_eq!(is_known_model(name), name.contains("gpt-") || rules.reasons, "{name}");
         }
     }
 }
