@@ -161,13 +161,13 @@ features! {
     /// An image in the request.
     ImageBytes "image" "CRAG" [Carried Carried Carried Carried] "",
     /// An image at a URL.
-    ImageUrl "image_url" "CRA" [Carried Carried Carried Refused] "",
+    ImageUrl "image_url" "CRAG" [Carried Carried Carried Refused] "",
     /// How closely to look at an image.
-    ImageDetail "detail" "CRG" [Carried Carried Silent Carried] "",
+    ImageDetail "detail" "CRG" [Carried Carried Silent Depends] "dropped for models before Gemini 3",
     /// A PDF or another document's bytes.
     DocumentBytes "document" "CRAG" [Carried Carried Carried Carried] "",
     /// A document at a URL.
-    DocumentUrl "document_url" "RA" [Refused Carried Carried Refused] "",
+    DocumentUrl "document_url" "RAG" [Refused Carried Carried Refused] "",
     /// A text document.
     DocumentText "document_text" "A" [Changed Changed Carried Changed] "becomes a text with its title as first line",
     /// Something the client says about a document.
@@ -200,6 +200,8 @@ features! {
     SchemaKeywords "schema_keywords" "CRAG" [Silent Silent Changed Changed] "moved into the description (Anthropic) or left out (Gemini's OpenAPI subset)",
     /// The provider's web search.
     WebSearch "web_search" "CRAG" [Carried Carried Carried Carried] "",
+    /// The domains and the place to which a web search is limited.
+    WebSearchScope "web_search_scope" "CRA" [Depends Carried Carried Dropped] "chat takes the place and no domains",
     /// Any other built-in tool.
     BuiltInTool "built_in_tool" "RAG" [Refused Refused Refused Refused] "",
     /// A choice of several functions.
@@ -211,17 +213,17 @@ features! {
     /// The name of a function that the target's rule refuses.
     ToolName "tool_name" "CRAG" [Silent Silent Silent Silent] "a safe name is sent and mapped back",
     /// An image or document in a tool's result.
-    ToolResultMedia "tool_result_media" "RAG" [Changed Carried Carried Carried] "follows in a message of the user",
+    ToolResultMedia "tool_result_media" "RAG" [Changed Carried Carried Depends] "follows the results as content of the user (changed); taken in results by Gemini 3 and later",
     /// A failed call.
     ToolResultError "is_error" "AG" [Changed Changed Carried Carried] "said in the result's text",
     /// Any JSON as the answer.
-    JsonObject "json_object" "CRG" [Carried Carried Refused Carried] "",
+    JsonObject "json_object" "CRG" [Carried Carried Refused Depends] "refused by models before Gemini 3 while there are functions",
     /// JSON that fits a schema as the answer.
-    JsonSchema "json_schema" "CRAG" [Carried Carried Carried Carried] "",
+    JsonSchema "json_schema" "CRAG" [Carried Carried Carried Depends] "refused by models before Gemini 3 while there are functions",
     /// The strictness of that schema.
     FormatStrict "format_strict" "CR" [Depends Depends Silent Silent] "off, and reported as changed, where the schema is not in the target's subset",
     /// How much to think, in words.
-    Effort "reasoning_effort" "CRAG" [Carried Carried Depends Depends] "becomes a budget for models that take none; thinking that cannot be switched off gets its lowest level (changed)",
+    Effort "reasoning_effort" "CRAG" [Carried Carried Depends Depends] "becomes a budget for models that take none; thinking that cannot be switched off gets its lowest level (changed), and a level that a Gemini model does not have becomes the next one it has (changed)",
     /// How much to think, in tokens.
     ThinkingBudget "thinking_budget" "AG" [Changed Changed Depends Depends] "becomes an effort; clamped to the model's range (changed)",
     /// Whether thoughts are shown.
