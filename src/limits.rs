@@ -223,3 +223,24 @@ pub const CORE_BODY_BYTES_MAX: usize = 512 * MIB;
 pub const STALE_WINDOW_MS: u64 = 250;
 /// Bytes of a provider's refusal of our key that are read for the record.
 pub const REFUSAL_BYTES_MAX: usize = 8 * KIB;
+
+// --- dialect: Gemini
+/// Longest answer in which Gemini's byte offsets of citations are turned into characters, in bytes. Beyond it the
+/// citations come without positions. Worst case a bit for each byte: 512 KiB for one stream.
+pub const CITED_TEXT_BYTES_MAX: usize = 4 * MIB;
+/// Most answers to one request in a Gemini stream; the service gives 8 at most. Further ones are left out.
+pub const GEMINI_CANDIDATES_MAX: usize = 16;
+/// Deepest nesting of a call's arguments that come piece by piece. Beyond it the stream fails.
+pub const PARTIAL_ARGS_DEPTH_MAX: usize = 64;
+/// Longest arguments of a call that a Gemini client gets in one piece, in bytes. Beyond it the stream fails.
+pub const CALL_ARGUMENTS_BYTES_MAX: usize = 4 * MIB;
+/// Most sources of one streamed answer that are kept for its last chunk; further ones are left out. A web search names
+/// tens of them.
+pub const STREAM_CITATIONS_MAX: usize = 1024;
+/// Longest schema that references are put into, in bytes: beyond it they become any object. A schema that refers to
+/// itself twice would double with each level.
+pub const OPENAPI_SCHEMA_BYTES_MAX: usize = MIB;
+/// Deepest nesting of such a schema. Beyond it: any object.
+pub const OPENAPI_SCHEMA_DEPTH_MAX: usize = 64;
+/// Most bytes looked at for one such schema, each place as often as it is referred to. Beyond it: any object.
+pub const OPENAPI_SCHEMA_WORK_BYTES_MAX: usize = 16 * MIB;
