@@ -5,9 +5,24 @@
 
 pub(in crate::dialect) mod fault;
 mod fields;
+mod finish;
+mod grounding;
 mod models;
+mod offsets;
+mod partial_args;
+mod piece;
+pub(in crate::dialect) mod read_answer;
+pub(in crate::dialect) mod read_stream;
 mod schema;
 mod signature;
 mod tap;
+pub(in crate::dialect) mod write_answer;
+mod write_parts;
+pub(in crate::dialect) mod write_stream;
 
 pub(super) use tap::{BODY, on_body, on_event};
+
+#[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
+mod tests_support;
