@@ -8,6 +8,8 @@ pub(in crate::dialect) mod count;
 pub(in crate::dialect) mod fault;
 mod fields;
 mod finish;
+#[doc(hidden)]
+pub mod fuzz;
 mod grounding;
 mod models;
 mod offsets;
@@ -34,6 +36,8 @@ pub(super) use tap::{BODY, on_body, on_event};
 mod answer_tests;
 #[cfg(test)]
 mod read_request_tests;
+#[cfg(test)]
+mod recording_tests;
 #[cfg(test)]
 mod tests_support;
 #[cfg(test)]
