@@ -107,6 +107,9 @@ pub const REPEATED_EVENT_BYTES_MAX: usize = KIB;
 pub const SSE_CARRY_KEEP_BYTES: usize = 4 * KIB;
 /// Most dropped fields that one translation names in its report; further ones are left out of it. Clients send a few.
 pub const DROPPED_NAMES_MAX: usize = 64;
+/// Most sources of one text block that are kept until the block is over; further ones are left out. Web searches name
+/// one or two.
+pub const BLOCK_CITATIONS_MAX: usize = 256;
 
 const _: () = assert!(JSON_DEPTH_MAX.is_multiple_of(64), "the nesting stack is kept in words of 64 bits");
 // --- usage: journal, store, counters, telemetry
