@@ -65,17 +65,19 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-/// The call's id in the characters that this dialect takes; others become `_`.
+/// The call's id in the characters that this dialect takes. Others become `_`, and a hash keeps different ids apart; it
+/// is the same in every turn, so that a result finds its call and the prompt cache holds.
 pub(super) fn safe_id<'t>(id: &'t Text<'_>) -> Text<'t> {
     if is_id(id.escaped()) {
         return id.borrow();
     }
     let plain = id.decode().unwrap_or_default();
-    let safe: String = plain
-        .chars()
-        .map(|c| if c.is_ascii() && is_id(c.encode_utf8(&mut [0; 4])) { c } else { '_' })
-        .collect();
-    Text::from(if safe.is_empty() { "_".to_owned() } else { safe })
+    // FNV-1a, 64 bits.
+    let hash = plain
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325u64, |sum, byte| (sum ^ u64::from(byte)).wrapping_mul(0x100_0000_01B3));
+    let keep = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
+    Text::from(plain.chars().map(keep).chain(format!("_{hash:016x}").chars()).collect::<String>())
 }
 
 #[cfg(test)]
@@ -85,10 +87,14 @@ mod tests {
 
     #[test]
     fn ids_keep_what_they_can() {
-        for (id, safe) in [("toolu_01-A", "toolu_01-A"), ("call.1:é", "call_1__"), ("", "_"), ("a\nb", "a_b")]
-        {
-            assert_eq!(safe_id(&Text::from_plain(id)).escaped(), safe);
+        assert_eq!(safe_id(&Text::from_plain("toolu_01-A")).escaped(), "toolu_01-A");
+        for (id, safe) in [("call.1:é", "call_1___"), ("", "_"), ("a\nb", "a_b_"), ("a\rb", "a_b_")] {
+            let id = Text::from_plain(id);
+            let sent = safe_id(&id);
+            assert!(is_id(sent.escaped()) && sent.escaped().starts_with(safe), "{sent:?}");
+            assert_eq!(sent.escaped().len(), safe.len() + 16);
         }
+        assert_ne!(safe_id(&Text::from_plain("a\nb")), safe_id(&Text::from_plain("a\rb")));
     }
 
     #[test]

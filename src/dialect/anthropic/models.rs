@@ -24,6 +24,33 @@ pub(super) enum ThinkingForm {
     Always,
 }
 
+/// The words of `output_config.effort` that a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Efforts {
+    /// None at all.
+    None,
+    /// `low`, `medium`, `high`.
+    UpToHigh,
+    /// These, and `max`.
+    WithMax,
+    /// These, and `xhigh`.
+    All,
+}
+
+impl Efforts {
+    /// The word for `effort`, or for the next one that there is.
+    pub(super) fn word(self, effort: Effort) -> Option<&'static str> {
+        Some(match (self, effort) {
+            (Self::None, _) | (_, Effort::None) => return None,
+            (_, Effort::Minimal | Effort::Low) => "low",
+            (_, Effort::Medium) => "medium",
+            (_, Effort::High) | (Self::UpToHigh, Effort::XHigh | Effort::Max) => "high",
+            (Self::All, Effort::XHigh) => "xhigh",
+            (Self::WithMax | Self::All, Effort::XHigh | Effort::Max) => "max",
+        })
+    }
+}
+
 /// What a model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ModelRules {
@@ -33,8 +60,8 @@ pub(super) struct ModelRules {
     pub(super) both_samplings: bool,
     /// Thinking.
     pub(super) thinking: ThinkingForm,
-    /// The highest `output_config.effort`; `None`: it takes none.
-    pub(super) effort_max: Option<Effort>,
+    /// `output_config.effort`.
+    pub(super) efforts: Efforts,
     /// `tool_choice` that forces a call.
     pub(super) forced_tool: bool,
     /// `output_config.format`, and `strict` on tools.
@@ -47,11 +74,18 @@ pub(super) struct ModelRules {
     pub(super) output_tokens_max: u64,
 }
 
+impl ModelRules {
+    /// Whether thinking may be on where the request says nothing of it.
+    pub(super) fn thinks_unasked(&self) -> bool {
+        matches!(self.thinking, ThinkingForm::Adaptive | ThinkingForm::Always)
+    }
+}
+
 const CLAUDE_3: ModelRules = ModelRules {
     sampling: true,
     both_samplings: true,
     thinking: ThinkingForm::None,
-    effort_max: None,
+    efforts: Efforts::None,
     forced_tool: true,
     schemas: false,
     prefill: true,
@@ -65,17 +99,13 @@ const OPUS_4: ModelRules = ModelRules { output_tokens_max: 32_000, ..CLAUDE_3_7 
 const OPUS_4_1: ModelRules = ModelRules { both_samplings: false, ..OPUS_4 };
 const SONNET_4_1: ModelRules = ModelRules { both_samplings: false, ..CLAUDE_3_7 };
 const CLAUDE_4_5: ModelRules = ModelRules { schemas: true, ..SONNET_4_1 };
-const OPUS_4_5: ModelRules = ModelRules { effort_max: Some(Effort::High), ..CLAUDE_4_5 };
+const OPUS_4_5: ModelRules = ModelRules { efforts: Efforts::UpToHigh, ..CLAUDE_4_5 };
 const SONNET_4_6: ModelRules =
-    ModelRules { thinking: ThinkingForm::Both, effort_max: Some(Effort::Max), prefill: false, ..CLAUDE_4_5 };
+    ModelRules { thinking: ThinkingForm::Both, efforts: Efforts::WithMax, prefill: false, ..CLAUDE_4_5 };
 const OPUS_4_6: ModelRules = ModelRules { output_tokens_max: 128_000, ..SONNET_4_6 };
 /// The newest family's rules; that they take `system` turns is true of some of it only.
-const CLAUDE_5: ModelRules = ModelRules {
-    sampling: false,
-    thinking: ThinkingForm::Adaptive,
-    effort_max: Some(Effort::XHigh),
-    ..OPUS_4_6
-};
+const CLAUDE_5: ModelRules =
+    ModelRules { sampling: false, thinking: ThinkingForm::Adaptive, efforts: Efforts::All, ..OPUS_4_6 };
 const OPUS_4_8: ModelRules = ModelRules { system_turns: true, ..CLAUDE_5 };
 const FABLE_5: ModelRules = ModelRules { thinking: ThinkingForm::Always, forced_tool: false, ..CLAUDE_5 };
 
@@ -137,6 +167,20 @@ fn goes_on(rest: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn efforts_have_the_next_word_that_there_is() {
+        use Effort::{High, Low, Max, Medium, Minimal, XHigh};
+        for (efforts, words) in [
+            (Efforts::None, [None; 6]),
+            (Efforts::UpToHigh, ["low", "low", "medium", "high", "high", "high"].map(Some)),
+            (Efforts::WithMax, ["low", "low", "medium", "high", "max", "max"].map(Some)),
+            (Efforts::All, ["low", "low", "medium", "high", "xhigh", "max"].map(Some)),
+        ] {
+            assert_eq!([Minimal, Low, Medium, High, XHigh, Max].map(|effort| efforts.word(effort)), words);
+            assert_eq!(efforts.word(Effort::None), None);
+        }
+    }
 
     #[test]
     fn models_are_told_by_the_beginning_of_their_names() {

@@ -127,7 +127,8 @@ impl<'a> RequestReader<'_, 'a> {
                 _ => self.turns.note(Text::from_plain("service_tier")),
             },
             "speed" => {
-                if members::text(value, path)?.escaped() != "standard" {
+                let speed = members::text(value, path)?;
+                if speed.escaped() != "standard" {
                     self.set(Feature::Speed, members::raw(value, path)?);
                 }
             }

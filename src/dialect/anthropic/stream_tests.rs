@@ -441,7 +441,7 @@ fn a_failure_ends_the_stream() {
         retry_after_s: None,
     };
     let error = json!({"type":"error","error":{"type":"overloaded_error","message":"busy"}});
-    assert_eq!(write(&[Event::Fail(fault.clone()), began(None), Event::End]), [error.clone()]);
+    assert_eq!(write(&[Event::Fail(fault.clone()), began(None), Event::End]), std::slice::from_ref(&error));
     let written = write(&[
         began(None),
         Event::Open { choice: 0, block: Opening::Text },
