@@ -1,6 +1,6 @@
-//! The body of the fuzz target `usage_scan`, also run by the unit tests.
+//! The bodies of the fuzz targets `usage_scan` and `messages`, also run by the unit tests.
 
-use super::{Dialect, UsageTap};
+use super::{Dialect, UsageTap, anthropic};
 
 /// Whatever is in a response, no way of cutting it changes what is read from it. The first byte of `input` chooses
 /// the dialect and whether the response is a stream.
@@ -28,4 +28,10 @@ pub fn usage_scan(input: &[u8]) {
     let mut tap = UsageTap::new(dialect, streaming);
     wire.chunks(1).for_each(|byte| tap.feed(byte));
     assert_eq!(tap.finish(), whole, "byte by byte");
+}
+
+/// Whatever a client or a provider of the Messages dialect sends, its codec answers, and reads what it has written. The
+/// first byte of `input` chooses what the rest is.
+pub fn messages(input: &[u8]) {
+    anthropic::fuzz::run(input);
 }

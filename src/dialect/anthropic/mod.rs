@@ -5,6 +5,7 @@
 mod fault;
 mod fields;
 mod finish;
+pub(super) mod fuzz;
 mod marks;
 mod models;
 mod read_answer;
@@ -33,6 +34,8 @@ pub(super) use write_stream::StreamWriter;
 mod answer_tests;
 #[cfg(test)]
 mod read_request_tests;
+#[cfg(test)]
+mod recorded_tests;
 #[cfg(test)]
 mod stream_tests;
 #[cfg(test)]

@@ -478,6 +478,13 @@ pub(super) fn rewritten(wire: &[u8]) -> Vec<u8> {
     out
 }
 
+#[test]
+fn the_fuzz_corpus_holds() {
+    for input in crate::json::fuzz::corpus("messages") {
+        crate::dialect::fuzz::messages(&input);
+    }
+}
+
 mod properties {
     use proptest::prelude::*;
 
@@ -575,6 +582,32 @@ mod properties {
                 }
             }
             prop_assert!(over);
+        }
+
+        #[test]
+        fn what_the_fuzzer_checks_holds_for_documents_of_its_words(choice in 0u8..4, kind in 0usize..4, body in
+            r#"(\{|\[|\}|\]|:|,|"(type|text|content|messages|role|user|error|index|delta|usage|message)"|null|1|\\|\r?\n|"){0,24}"#) {
+            let input = match kind {
+                0 => body,
+                1 => format!("{{\"messages\":[{{\"role\":\"user\",\"content\":[{{\"type\":\"text\",\"text\":\"x\"}}{body}]}}]}}"),
+                2 => format!("{{\"content\":[{{\"type\":\"tool_use\",\"id\":\"a b\",\"name\":\"f\"}}{body}]}}"),
+                _ => format!("data: {{\"type\":\"message_start\"}}\n\ndata: {{\"type\":\"content_block_delta\",\"delta\":{{{body}}}}}\n\n"),
+            };
+            crate::dialect::fuzz::messages(&[&[choice], input.as_bytes()].concat());
+        }
+
+        #[test]
+        fn seeds_with_some_bytes_changed_are_taken(
+            seed in 0usize..64,
+            changes in proptest::collection::vec((0usize..2000, prop_oneof![any::<u8>(), Just(b'"'), Just(b'}'), Just(b'0')]), 1..4),
+        ) {
+            let corpus = crate::json::fuzz::corpus("messages");
+            let mut input = corpus[seed % corpus.len()].clone();
+            for (at, byte) in changes {
+                let at = 1 + at % (input.len() - 1);
+                input[at] = byte;
+            }
+            crate::dialect::fuzz::messages(&input);
         }
 
         #[test]

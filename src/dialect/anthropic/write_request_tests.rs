@@ -638,3 +638,58 @@ fn strict_losses_are_refusals() {
     let refused = write_request(&request, &target("claude-opus-5"), &mut losses, &mut out).unwrap_err();
     assert_eq!(refused.field, "seed");
 }
+
+mod properties {
+    use proptest::prelude::*;
+
+    use super::super::read_request;
+    use super::super::recorded_tests::carried;
+    use super::*;
+    use crate::dialect::proof::ProofKey;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(
+            said_so in proptest::collection::vec((0usize..5, "[ -~é😀\n]{0,6}", proptest::option::of(0usize..3)), 0..10),
+            strict in any::<bool>(),
+            tokens in 1u64..100_000,
+        ) {
+            let mut turns = vec![user(vec![said("go")])];
+            for (index, (kind, plain, mark)) in said_so.iter().enumerate() {
+                let marks = [CacheMark::Default, CacheMark::FiveMinutes, CacheMark::OneHour];
+                let cache = mark.filter(|_| index < 4).map(|mark| marks[mark]);
+                let id = Text::from(format!("toolu_{index}"));
+                match kind {
+                    0 => turns.push(user(vec![Part { cache, ..said(plain) }])),
+                    1 => turns.push(turn(Role::Assistant, vec![said(plain)])),
+                    2 => turns.push(turn(Role::Assistant, vec![thought(plain, Some((Vendor::Anthropic, "Eq=="))), said("x")])),
+                    _ => {
+                        let arguments = Arguments::Object(raw(r#"{"a":[1.50,{}]}"#));
+                        let (id, kind) = (Some(id), CallKind::Function);
+                        let called = ToolCall { id: id.clone(), name: text("f"), arguments, kind, proof: None };
+                        let parts = vec![said(plain)];
+                        let returned = ToolResult { call_id: id, name: None, parts, object: None, is_error: index % 2 == 0, kind };
+                        turns.push(turn(Role::Assistant, vec![Content::ToolCall(called).into()]));
+                        turns.push(user(vec![said("next"), Content::ToolResult(returned).into()]));
+                    }
+                }
+            }
+            turns.push(user(vec![said("more")]));
+            let schema = r#"{"type":"object","properties":{},"additionalProperties":false}"#;
+            let request = Request {
+                stream_usage: true,
+                output_tokens_max: Some(tokens),
+                system: vec![said("Be brief.")],
+                tools: vec![Tool { strict, ..function("f", Some(schema)) }],
+                tool_choice: Some(ToolChoice::Auto),
+                stop: vec![text("END")],
+                end_user: Some(text("u")),
+                ..asked(turns)
+            };
+            let (mut losses, mut out) = (Losses::new(Dialect::AnthropicMessages, true), Vec::new());
+            write_request(&request, &target("claude-opus-4-8"), &mut losses, &mut out).unwrap();
+            let again = read_request(&out, &ProofKey::new(&[7; 32])).unwrap();
+            prop_assert_eq!(carried(again), carried(request));
+        }
+    }
+}
