@@ -101,7 +101,7 @@ features! {
     /// A whole number: log probabilities of the chosen tokens and of so many others. Readers leave out "no".
     Logprobs "logprobs" "CRG" [Carried Carried Refused Carried] "",
     /// Most tokens to be generated.
-    OutputLimit "max_tokens" "CRAG" [Carried Carried Depends Carried] "raised where thinking would use all of it up (changed)",
+    OutputLimit "max_tokens" "CRAG" [Carried Depends Depends Carried] "raised where thinking would use all of it up, and to the 16 that Responses wants at least (changed)",
     /// Texts that end the answer.
     Stop "stop" "CAG" [Depends Refused Depends Depends] "refused where the target takes fewer of them (4 in chat, 5 in Gemini), and by Anthropic where one is nothing but white space",
     /// `"low"`, `"medium"`, `"high"`.
@@ -109,7 +109,7 @@ features! {
     /// An object of texts.
     Metadata "metadata" "CR" [Carried Carried Dropped Dropped] "",
     /// The end user's id.
-    EndUser "user" "CRA" [Carried Carried Carried Dropped] "",
+    EndUser "user" "CRA" [Carried Depends Carried Dropped] "Responses: an id of more than 64 bytes becomes its hash (changed)",
     /// `"auto"`, `"default"`, `"flex"`, `"scale"`, `"priority"`, `"fast"`, `"ultrafast"` in OpenAI's words.
     ServiceTier "service_tier" "CRAG" [Depends Depends Depends Depends] "what the target has no tier for is left out",
     /// A text.
@@ -223,7 +223,7 @@ features! {
     /// The strictness of that schema.
     FormatStrict "format_strict" "CR" [Depends Depends Silent Silent] "off, and reported as changed, where the schema is not in the target's subset",
     /// How much to think, in words.
-    Effort "reasoning_effort" "CRAG" [Carried Carried Depends Depends] "becomes a budget for models that take none; thinking that cannot be switched off gets its lowest level (changed), and a level that a Gemini model does not have becomes the next one it has (changed)",
+    Effort "reasoning_effort" "CRAG" [Carried Depends Depends Depends] "becomes a budget for models that take none; thinking that cannot be switched off gets its lowest level (changed), and a level that a Gemini model does not have becomes the next one it has (changed); dropped for models of OpenAI that do not reason",
     /// How much to think, in tokens.
     ThinkingBudget "thinking_budget" "AG" [Changed Changed Depends Depends] "becomes an effort; clamped to the model's range (changed)",
     /// Whether thoughts are shown.

@@ -9,6 +9,7 @@ pub(super) use models::{ModelRules, Sampling, is_known_model, is_reasoning_model
 pub(super) use schema::strict_fits;
 
 use super::Dialect;
+use super::ir::Text;
 
 /// Longest name of a function, in bytes.
 pub(super) const TOOL_NAME_LEN_MAX: usize = 64;
@@ -27,6 +28,20 @@ pub(super) fn takes_service_tier(dialect: Dialect, tier: &str) -> bool {
     }
 }
 
+/// Longest `safety_identifier`, in bytes.
+const SAFETY_IDENTIFIER_LEN_MAX: usize = 64;
+
+/// An end user's id as `safety_identifier`, and whether it had to become another one: OpenAI refuses long ones, and
+/// recommends hashes. Claude Code's has about 150 bytes.
+pub(super) fn safety_identifier<'u>(user: &'u Text<'_>) -> (Text<'u>, bool) {
+    if user.escaped().len() <= SAFETY_IDENTIFIER_LEN_MAX {
+        return (user.borrow(), false);
+    }
+    let digest = ring::digest::digest(&ring::digest::SHA256, user.escaped().as_bytes());
+    let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    (Text::from(digits), true)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -42,5 +57,14 @@ mod tests {
             assert_eq!(takes_service_tier(Dialect::OpenAiChat, tier), chat, "{tier}");
             assert_eq!(takes_service_tier(Dialect::OpenAiResponses, tier), responses, "{tier}");
         }
+    }
+    #[test]
+    fn a_long_id_of_an_end_user_becomes_a_hash() {
+        let short = Text::from_plain("user-1");
+        assert_eq!(safety_identifier(&short), (short.borrow(), false));
+        let long = Text::from("u".repeat(65));
+        let (sent, is_other) = safety_identifier(&long);
+        assert!(is_other && sent.escaped().len() == 64 && sent != long);
+        assert_eq!(safety_identifier(&long).0, sent, "always the same");
     }
 }
