@@ -247,3 +247,12 @@ pub const OPENAPI_SCHEMA_BYTES_MAX: usize = MIB;
 pub const OPENAPI_SCHEMA_DEPTH_MAX: usize = 64;
 /// Most bytes looked at for one such schema, each place as often as it is referred to. Beyond it: any object.
 pub const OPENAPI_SCHEMA_WORK_BYTES_MAX: usize = 16 * MIB;
+// --- translation: OpenAI Responses
+/// Bytes of a provider's Responses stream that are kept because their items come mixed with another one. Beyond it: the
+/// stream ends in an error. OpenAI never mixes them.
+pub const INTERLEAVED_BYTES_MAX: usize = MIB;
+/// Items of such a stream that wait at a time. Beyond it: the same. OpenAI allows 128 tools.
+pub const INTERLEAVED_ITEMS_MAX: usize = 128;
+/// Bytes of output that a translated Responses stream keeps in order to repeat them at its end. Beyond it: the stream
+/// ends in an error. 128,000 tokens of text are about 1 MiB.
+pub const REPEATED_OUTPUT_BYTES_MAX: usize = 32 * MIB;

@@ -1,6 +1,6 @@
-//! The bodies of the fuzz targets `usage_scan` and `messages`, also run by the unit tests.
+//! The bodies of the fuzz targets `usage_scan`, `messages` and `responses`, also run by the unit tests.
 
-use super::{Dialect, UsageTap, anthropic};
+use super::{Dialect, UsageTap, anthropic, openai_responses};
 
 /// Whatever is in a response, no way of cutting it changes what is read from it. The first byte of `input` chooses
 /// the dialect and whether the response is a stream.
@@ -34,4 +34,10 @@ pub fn usage_scan(input: &[u8]) {
 /// first byte of `input` chooses what the rest is.
 pub fn messages(input: &[u8]) {
     anthropic::fuzz::run(input);
+}
+
+/// Whatever a client or a provider of the Responses dialect sends, its codec answers, and reads what it has written. The
+/// first byte of `input` chooses what the rest is.
+pub fn responses(input: &[u8]) {
+    openai_responses::fuzz::run(input);
 }
