@@ -4,11 +4,11 @@
 
 use super::read_request::Body;
 use crate::json::scan;
-use crate::json::token::Value;
+use crate::json::token::{Kind, Value};
 use crate::json::write::{self, Object};
 
 /// Members that are repeated as they came, and what stands for an absent one.
-const REPEATED: [(&str, &str); 24] = [
+const REPEATED: [(&str, &str); 23] = [
     ("background", "false"),
     ("frequency_penalty", "0.0"),
     ("instructions", "null"),
@@ -19,7 +19,6 @@ const REPEATED: [(&str, &str); 24] = [
     ("parallel_tool_calls", "true"),
     ("presence_penalty", "0.0"),
     ("previous_response_id", "null"),
-    ("conversation", "null"),
     ("prompt", "null"),
     ("prompt_cache_key", "null"),
     ("prompt_cache_options", "null"),
@@ -42,6 +41,7 @@ pub(super) fn echo(body: &Body<'_>) -> Vec<u8> {
         for (name, default) in REPEATED {
             repeat(root, name, body.get(name), default);
         }
+        write_conversation(root, body.get("conversation"));
         let part = |outer: &str, inner: &str| {
             let value = body.get(outer).and_then(|value| scan::member(value.raw, inner));
             value.filter(|value| value.raw != b"null")
@@ -61,6 +61,16 @@ pub(super) fn echo(body: &Body<'_>) -> Vec<u8> {
     out.remove(0);
     out.pop();
     out
+}
+
+/// A conversation is asked for by its id or by an object, and named by an object.
+fn write_conversation(root: &mut Object<'_>, value: Option<&Value<'_>>) {
+    match value {
+        Some(id) if id.kind == Kind::String => {
+            root.object("conversation", |conversation| repeat(conversation, "id", Some(id), "null"));
+        }
+        value => repeat(root, "conversation", value, "null"),
+    }
 }
 
 fn repeat(object: &mut Object<'_>, name: &str, value: Option<&Value<'_>>, default: &str) {

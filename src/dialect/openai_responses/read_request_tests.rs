@@ -411,6 +411,7 @@ fn the_response_object_repeats_the_request_with_defaults() {
         "input": "x", "instructions": "Be brief.", "temperature": 0.2, "metadata": {"a": "b"}, "store": false,
         "tools": [{"type": "function", "name": "f"}], "tool_choice": {"type": "function", "name": "f"},
         "reasoning": {"effort": "low"}, "text": {"verbosity": "high"}, "service_tier": "auto",
+        "conversation": "conv_1",
     });
     let (_, echo) = read(&body).unwrap();
     for name in ["instructions", "temperature", "metadata", "store", "tools", "tool_choice"] {
@@ -419,6 +420,7 @@ fn the_response_object_repeats_the_request_with_defaults() {
     assert_eq!(echo["reasoning"], json!({"effort": "low", "summary": null}));
     assert_eq!(echo["text"], json!({"format": {"type": "text"}, "verbosity": "high"}));
     assert_eq!(echo["service_tier"], "default");
+    assert_eq!(echo["conversation"], json!({"id": "conv_1"}));
 }
 
 #[test]

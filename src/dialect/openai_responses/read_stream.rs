@@ -140,6 +140,9 @@ impl StreamReader {
             }
             (None, Some(status)) => self.last(status, members.response.as_ref(), emit),
             (None, None) if kind == b"created" => {
+                if self.last_index.is_some() {
+                    return Err(broken("the provider's stream began anew in the middle"));
+                }
                 self.start(members.response.as_ref(), emit);
                 Ok(())
             }

@@ -349,6 +349,8 @@ fn failures_are_read_in_every_form() {
         let folded = read(Vendor::OpenAi, &[broken.as_bytes()]);
         assert!(folded.fault.is_some() && !folded.started, "{broken}");
     }
+    let spliced = read_events(&[created(), piece("output_text", 0, "Hi"), created(), completed()]);
+    assert_eq!(spliced.fault.unwrap().message.escaped(), "the provider's stream began anew in the middle");
     let cut = read_events(&[created(), piece("output_text", 0, "Hi")]);
     assert_eq!(cut.fault.unwrap().message.escaped(), "the provider's stream ended in the middle");
     assert!(read(Vendor::OpenAi, &[b"data: [DONE]\n\n"]).fault.is_some(), "no end without a last event");

@@ -236,8 +236,8 @@ impl Call<'_> {
     }
 }
 
-/// What a proof belongs to. In this dialect only reasoning items have a place for one, so the envelope of a foreign
-/// proof says it, where the id of OpenAI's own items is.
+/// What a proof belongs to. In this dialect only reasoning items have a place for one, so its envelope says it, in front
+/// of the id of the provider's own item: `thought=rs_1`, `redacted`, `call:6:call_1=text`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Holder<'a> {
     /// The thought itself.
@@ -248,6 +248,7 @@ pub(super) enum Holder<'a> {
     Call(Text<'a>),
 }
 
+const THOUGHT: &str = "thought";
 const REDACTED: &str = "redacted";
 const CALL: &str = "call:";
 
@@ -257,36 +258,48 @@ impl<'a> Holder<'a> {
     /// One of OpenAI's own goes into an envelope too: it holds only together with the item's id, which in a stream has
     /// been given before the proof comes.
     pub(super) fn seal(&self, proof: &Proof<'_>, key: &ProofKey) -> Text<'static> {
-        let item_id = match self {
-            Self::Thought => proof.item_id.as_ref().map(Text::borrow),
-            Self::Redacted => Some(Text::from_plain(REDACTED)),
+        let mut held = match self {
+            Self::Thought => Text::from_plain(THOUGHT),
+            Self::Redacted => Text::from_plain(REDACTED),
             Self::Call(id) => {
-                let mut text = Text::from_plain(CALL);
-                text.push(id);
-                Some(text)
+                let mut held = Text::from(format!("{CALL}{}:", id.escaped().len()));
+                held.push(id);
+                held
             }
         };
-        let held = Proof { vendor: proof.vendor, item_id, data: proof.data.borrow() };
-        held.seal(Vendor::Other, key).into_owned()
+        if let Some(item_id) = &proof.item_id {
+            held.push(&Text::from_plain("="));
+            held.push(item_id);
+        }
+        let sealed = Proof { vendor: proof.vendor, item_id: Some(held), data: proof.data.borrow() };
+        sealed.seal(Vendor::Other, key).into_owned()
     }
 
-    /// What an opened proof belongs to, which is taken out of it.
+    /// What an opened proof belongs to; its id becomes the provider's own one again.
     pub(super) fn take(proof: &mut Proof<'a>) -> Self {
-        if proof.vendor == Vendor::OpenAi {
-            return Self::Thought;
+        let held = proof.item_id.take().unwrap_or_default();
+        let (holder, length) = match held.escaped() {
+            text if text.starts_with(CALL) => match call_id(text) {
+                Some(range) => (held.slice(range.clone()).map(Self::Call), range.end),
+                None => (None, 0),
+            },
+            text if text.starts_with(REDACTED) => (Some(Self::Redacted), REDACTED.len()),
+            _ => (Some(Self::Thought), THOUGHT.len()),
+        };
+        let rest = held.escaped().get(length..).filter(|rest| rest.starts_with('='));
+        if rest.is_some() {
+            proof.item_id = held.slice(length + 1..held.escaped().len());
         }
-        let Some(held) = proof.item_id.take() else { return Self::Thought };
-        if held.escaped() == REDACTED {
-            return Self::Redacted;
-        }
-        match held.slice(CALL.len()..held.escaped().len()) {
-            Some(id) if held.escaped().starts_with(CALL) => Self::Call(id),
-            _ => {
-                proof.item_id = Some(held);
-                Self::Thought
-            }
-        }
+        holder.unwrap_or(Self::Thought)
     }
+}
+
+/// Where in `call:<length>:<id>…` the id stands.
+fn call_id(held: &str) -> Option<std::ops::Range<usize>> {
+    let (length, _) = held[CALL.len()..].split_once(':')?;
+    let start = CALL.len() + length.len() + 1;
+    let end = start.checked_add(length.parse().ok()?)?;
+    held.get(start..end).map(|_| start..end)
 }
 
 /// Appends one value to a run of values joined by commas.

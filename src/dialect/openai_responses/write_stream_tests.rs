@@ -324,12 +324,37 @@ fn proven() -> Answer<'static> {
             name: Text::from_plain("f"),
             arguments: Arguments::Text(Text::from_plain("{}")),
             kind: CallKind::Function,
-            proof: Some(proof(Vendor::Google, "thought")),
+            proof: Some(Proof {
+                item_id: Some(Text::from_plain("call_1")),
+                ..proof(Vendor::Google, "thought")
+            }),
         })
         .into(),
+        thinking(
+            "",
+            Some(Proof { item_id: Some(Text::from_plain("text")), ..proof(Vendor::Google, "on text") }),
+            true,
+        ),
     ];
     let choices = vec![Choice { parts, finish: Finish::ToolCalls }];
     Answer { choices, ..Answer::default() }
+}
+
+#[test]
+fn envelopes_say_what_a_proof_belongs_to() {
+    let holders = [Holder::Thought, Holder::Redacted, Holder::Call(Text::from_plain("a:b=\\n"))];
+    for holder in holders {
+        for item_id in [None, Some(Text::from_plain("")), Some(Text::from_plain("rs=1:call:"))] {
+            let held = Proof { item_id, ..proof(Vendor::Google, "data") };
+            let sealed = holder.seal(&held, &key());
+            let mut opened = crate::dialect::proof::open(sealed, Vendor::OpenAi, &key()).unwrap();
+            assert_eq!((Holder::take(&mut opened), &opened), (holder.clone(), &held));
+        }
+    }
+    for odd in ["call:", "call:9:x", "call:x:y", "call:18446744073709551615:", "what"] {
+        let mut held = Proof { item_id: Some(Text::from_plain(odd)), ..proof(Vendor::Google, "data") };
+        assert_eq!((Holder::take(&mut held), held.item_id), (Holder::Thought, None), "{odd}");
+    }
 }
 
 #[test]
@@ -365,10 +390,13 @@ fn proofs_come_back_with_what_they_belong_to() {
         let (request, _) = read_request(&body, &key()).unwrap();
         assert_eq!(request.turns.len(), 1, "{name}");
         assert_eq!(request.turns[0].parts, answer.choices[0].parts, "{name}");
-        let forged = String::from_utf8(body).unwrap().replace("gw1.a.", "gw1.g.");
+        let forged = String::from_utf8(body).unwrap().replace("gw1.a.", "gw1.x.");
         let (request, _) = read_request(forged.as_bytes(), &key()).unwrap();
-        let proofs = request.turns[0].parts.iter().filter(|part| {
-            matches!(&part.content, Content::Thinking { proof: Some(proof), .. } if proof.vendor != Vendor::OpenAi)
+        let proofs = request.turns[0].parts.iter().filter(|part| match &part.content {
+            Content::Thinking { proof: Some(proof), .. } => {
+                matches!(proof.vendor, Vendor::Anthropic | Vendor::Other)
+            }
+            _ => false,
         });
         assert_eq!(proofs.count(), 0, "{name}: a forged envelope proves nothing");
     }

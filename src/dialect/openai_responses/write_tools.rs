@@ -1,6 +1,7 @@
 //! The tools of a request and which of them may be used.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use super::write_request::Writing;
 use crate::dialect::ir::{CallKind, Raw, Request, Text, Tool, ToolChoice, WebSearch};
@@ -31,7 +32,9 @@ pub(super) fn write_tools(
         }
     })?;
     if let Some(choice) = &request.tool_choice {
-        write_tool_choice(body, choice, &request.tools, writing)?;
+        let customs = request.tools.iter().filter(|tool| tool.kind == CallKind::Custom);
+        let customs = customs.map(|tool| tool.name.escaped()).collect();
+        write_tool_choice(body, choice, &customs, writing)?;
     }
     if let Some(parallel) = request.parallel_tool_calls
         && writing.losses.meet(Feature::ParallelToolCalls)?
@@ -154,7 +157,7 @@ fn write_web_search(
 fn write_tool_choice(
     body: &mut Object<'_>,
     choice: &ToolChoice<'_>,
-    tools: &[Tool<'_>],
+    customs: &HashSet<&str>,
     writing: &mut Writing<'_, '_>,
 ) -> Result<(), BadRequest> {
     match choice {
@@ -166,7 +169,7 @@ fn write_tool_choice(
         }
         ToolChoice::Named(name) => {
             writing.losses.meet(Feature::ForcedTool)?;
-            body.object("tool_choice", |choice| write_named(choice, name, tools, writing));
+            body.object("tool_choice", |choice| write_named(choice, name, customs, writing));
         }
         ToolChoice::Allowed { required, names } => {
             writing.losses.meet(Feature::AllowedTools)?;
@@ -175,7 +178,7 @@ fn write_tool_choice(
                 choice.plain("mode", if *required { "required" } else { "auto" });
                 choice.array("tools", |list| {
                     for name in names {
-                        list.object(|tool| write_named(tool, name, tools, writing));
+                        list.object(|tool| write_named(tool, name, customs, writing));
                     }
                 });
             });
@@ -185,8 +188,13 @@ fn write_tool_choice(
 }
 
 /// `type` and `name` of a tool.
-fn write_named(object: &mut Object<'_>, name: &Text<'_>, tools: &[Tool<'_>], writing: &mut Writing<'_, '_>) {
-    let is_custom = tools.iter().any(|tool| tool.kind == CallKind::Custom && tool.name == *name);
+fn write_named(
+    object: &mut Object<'_>,
+    name: &Text<'_>,
+    customs: &HashSet<&str>,
+    writing: &mut Writing<'_, '_>,
+) {
+    let is_custom = customs.contains(name.escaped());
     let name = writing.tool_name(name);
     object.plain("type", if is_custom { "custom" } else { "function" });
     object.text("name", &name);
