@@ -342,7 +342,7 @@ pub struct Tool<'a> {
     pub strict: bool,
     /// Function or custom (free text).
     pub kind: CallKind,
-    /// Grammar of a custom tool.
+    /// Grammar of a custom tool: an object of `syntax` and `definition`, as chat has it.
     pub grammar: Option<Raw<'a>>,
     /// A cache mark behind it.
     pub cache: Option<CacheMark>,

@@ -5,7 +5,7 @@ mod models;
 mod schema;
 
 pub(super) use fault::{code_of, read_error, read_fault, write_error, write_fault};
-pub(super) use models::{ModelRules, Sampling, is_known_model, is_reasoning_model, rules_of};
+pub(super) use models::{ModelRules, Sampling, is_known_model, rules_of};
 pub(super) use schema::strict_fits;
 
 use super::Dialect;

@@ -70,11 +70,6 @@ fn family_of(name: &str) -> Option<ModelRules> {
     FAMILIES.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, rules)| *rules)
 }
 
-/// Whether `name` is a model of OpenAI that reasons.
-pub(in crate::dialect) fn is_reasoning_model(name: &str) -> bool {
-    rules_of(name).reasons
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,7 +95,6 @@ mod tests {
             ("ft:gpt-6:acme", NEWEST),
         ] {
             assert_eq!(rules_of(name), rules, "{name}");
-            assert_eq!(is_reasoning_model(name), rules.reasons, "{name}");
             assert_eq!(is_known_model(name), name.contains("gpt-") || rules.reasons, "{name}");
         }
     }

@@ -24,9 +24,8 @@ const REFUSED: [&str; 13] = [
 /// Whether strict mode takes `schema`: an object in which, at every level, each property is required and no other is
 /// allowed. A schema that does not fit is sent without strictness.
 pub(in crate::dialect) fn strict_fits(schema: &Raw<'_>) -> bool {
-    let json = schema.as_str();
-    let mut scanner = Scanner::new(json.as_bytes());
-    matches!(read_schema(json, &mut scanner), Ok(Read { fits: true, is_object: true }))
+    let mut scanner = Scanner::new(schema.as_str().as_bytes());
+    matches!(read_schema(&mut scanner), Ok(Read { fits: true, is_object: true }))
 }
 
 /// What one schema is.
@@ -38,7 +37,7 @@ struct Read {
 const FITS: Read = Read { fits: true, is_object: false };
 
 /// Reads the schema that comes next. Each byte is looked at once; the scanner bounds the depth.
-fn read_schema<'a>(json: &'a str, scanner: &mut Scanner<'a>) -> Result<Read, Fault> {
+fn read_schema<'a>(scanner: &mut Scanner<'a>) -> Result<Read, Fault> {
     if scanner.peek_kind()? != Kind::Object {
         // `true` and `false` are schemas; anything else is none.
         scanner.value()?;
@@ -64,23 +63,24 @@ fn read_schema<'a>(json: &'a str, scanner: &mut Scanner<'a>) -> Result<Read, Fau
             Some(2) if kind == Kind::Array => {
                 scanner.enter_array()?;
                 while scanner.next_element()? {
-                    required.push(scanner.value()?.raw);
+                    let name = scanner.value()?.raw;
+                    required.push(name.get(1..name.len() - 1).unwrap_or(name));
                 }
             }
             Some(3) if kind == Kind::Object => {
                 is_object = true;
-                fits &= read_schemas(json, scanner, |key| {
-                    properties.push(&json.as_bytes()[key.span.clone()]);
+                fits &= read_schemas(scanner, |key| {
+                    properties.push(key.escaped());
                 })?;
             }
-            Some(4 | 5) if kind == Kind::Object => fits &= read_schemas(json, scanner, |_| {})?,
+            Some(4 | 5) if kind == Kind::Object => fits &= read_schemas(scanner, |_| {})?,
             Some(6) if kind == Kind::Array => {
                 scanner.enter_array()?;
                 while scanner.next_element()? {
-                    fits &= read_schema(json, scanner)?.fits;
+                    fits &= read_schema(scanner)?.fits;
                 }
             }
-            Some(7) if kind == Kind::Object => fits &= read_schema(json, scanner)?.fits,
+            Some(7) if kind == Kind::Object => fits &= read_schema(scanner)?.fits,
             Some(_) => {
                 scanner.value()?;
                 fits = false;
@@ -100,16 +100,12 @@ fn read_schema<'a>(json: &'a str, scanner: &mut Scanner<'a>) -> Result<Read, Fau
 }
 
 /// Reads an object of schemas; whether all of them fit.
-fn read_schemas<'a>(
-    json: &'a str,
-    scanner: &mut Scanner<'a>,
-    mut on_key: impl FnMut(&Key<'a>),
-) -> Result<bool, Fault> {
+fn read_schemas<'a>(scanner: &mut Scanner<'a>, mut on_key: impl FnMut(&Key<'a>)) -> Result<bool, Fault> {
     let mut fit = true;
     scanner.enter_object()?;
     while let Some(key) = scanner.next_key()? {
         on_key(&key);
-        fit &= read_schema(json, scanner)?.fits;
+        fit &= read_schema(scanner)?.fits;
     }
     Ok(fit)
 }
