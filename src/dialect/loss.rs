@@ -87,7 +87,7 @@ features! {
     /// A number.
     TopP "top_p" "CRAG" [Depends Depends Depends Carried] "dropped for models that refuse sampling parameters; Claude Opus 4.1 and later take it only without `temperature`",
     /// A number.
-    TopK "top_k" "AG" [Dropped Dropped Depends Carried] "dropped for Claude models that refuse sampling parameters",
+    TopK "top_k" "CAG" [Dropped Dropped Depends Carried] "dropped for Claude models that refuse sampling parameters",
     /// A whole number.
     Seed "seed" "CG" [Carried Dropped Dropped Carried] "",
     /// A whole number above 1; readers leave 1 out.
@@ -103,21 +103,21 @@ features! {
     /// Most tokens to be generated.
     OutputLimit "max_tokens" "CRAG" [Carried Depends Depends Carried] "raised where thinking would use all of it up, and to the 16 that Responses wants at least (changed)",
     /// Texts that end the answer.
-    Stop "stop" "CAG" [Depends Refused Depends Depends] "refused where the target takes fewer of them (4 in chat, 5 in Gemini), and by Anthropic where one is nothing but white space",
+    Stop "stop" "CAG" [Depends Refused Depends Depends] "refused where the target takes fewer of them (4 in chat, none in OpenAI's newer reasoning models, 5 in Gemini), and by Anthropic where one is nothing but white space",
     /// `"low"`, `"medium"`, `"high"`.
-    Verbosity "verbosity" "CR" [Carried Carried Dropped Dropped] "",
+    Verbosity "verbosity" "CR" [Depends Carried Dropped Dropped] "chat: dropped for servers other than OpenAI's",
     /// An object of texts.
-    Metadata "metadata" "CR" [Carried Carried Dropped Dropped] "",
+    Metadata "metadata" "CR" [Depends Carried Dropped Dropped] "chat: dropped for servers other than OpenAI's",
     /// The end user's id.
-    EndUser "user" "CRA" [Carried Depends Carried Dropped] "Responses: an id of more than 64 bytes becomes its hash (changed)",
+    EndUser "user" "CRA" [Depends Depends Carried Dropped] "an id of more than 64 bytes becomes its hash for OpenAI (changed); chat: dropped for Mistral, which has no place for it",
     /// `"auto"`, `"default"`, `"flex"`, `"scale"`, `"priority"`, `"fast"`, `"ultrafast"` in OpenAI's words.
     ServiceTier "service_tier" "CRAG" [Depends Depends Depends Depends] "what the target has no tier for is left out",
     /// A text.
-    PromptCacheKey "prompt_cache_key" "CR" [Carried Carried Silent Silent] "",
+    PromptCacheKey "prompt_cache_key" "CR" [Depends Carried Silent Silent] "chat: left out for servers other than OpenAI's",
     /// OpenAI's `prompt_cache_options`, an object.
-    PromptCacheOptions "prompt_cache_options" "CR" [Carried Carried Silent Silent] "",
+    PromptCacheOptions "prompt_cache_options" "CR" [Depends Carried Silent Silent] "chat: left out for servers other than OpenAI's",
     /// OpenAI's `prompt_cache_retention`, a text.
-    PromptCacheRetention "prompt_cache_retention" "CR" [Carried Carried Silent Silent] "",
+    PromptCacheRetention "prompt_cache_retention" "CR" [Depends Carried Silent Silent] "chat: left out for servers other than OpenAI's",
     /// Gemini's cached content, a name.
     CachedContent "cachedContent" "G" [Refused Refused Refused Carried] "",
     /// A mark up to which the prompt is cached.
@@ -143,7 +143,7 @@ features! {
     /// A guess of the answer, for speed.
     Prediction "prediction" "C" [Carried Dropped Dropped Dropped] "",
     /// OpenAI's moderation of the answer.
-    Moderation "moderation" "CR" [Carried Carried Dropped Dropped] "",
+    Moderation "moderation" "CR" [Depends Carried Dropped Dropped] "chat: dropped for servers other than OpenAI's",
     /// Google's safety settings.
     SafetySettings "safetySettings" "G" [Dropped Dropped Dropped Carried] "",
     /// Sound or images as output; readers leave text out.
@@ -157,7 +157,7 @@ features! {
     /// Instructions in the middle of a conversation.
     SystemPosition "system_position" "CRA" [Carried Carried Depends Changed] "moved to the front (changed); Claude Opus 4.8 and later take them behind a user's turn",
     /// A last turn of the assistant that the model is to continue.
-    Prefill "prefill" "AG" [Changed Changed Depends Changed] "the model answers anew; refused by Claude Opus 4.6 and later",
+    Prefill "prefill" "CRAG" [Changed Changed Depends Changed] "the model answers anew; refused by Claude Opus 4.6 and later",
     /// An image in the request.
     ImageBytes "image" "CRAG" [Carried Carried Carried Carried] "",
     /// An image at a URL.
@@ -167,7 +167,7 @@ features! {
     /// A PDF or another document's bytes.
     DocumentBytes "document" "CRAG" [Carried Carried Carried Carried] "",
     /// A document at a URL.
-    DocumentUrl "document_url" "RAG" [Refused Carried Carried Refused] "",
+    DocumentUrl "document_url" "CRAG" [Refused Carried Carried Refused] "",
     /// A text document.
     DocumentText "document_text" "A" [Changed Changed Carried Changed] "becomes a text with its title as first line",
     /// Something the client says about a document.
@@ -179,7 +179,7 @@ features! {
     /// Sound as input.
     Audio "input_audio" "CG" [Carried Refused Refused Carried] "chat takes wav and mp3, others are refused",
     /// A film as input.
-    Video "video" "G" [Refused Refused Refused Carried] "",
+    Video "video" "CG" [Refused Refused Refused Carried] "",
     /// A search result that the client supplies.
     SearchResult "search_result" "A" [Changed Changed Carried Changed] "becomes text with title and source",
     /// A refusal in the history.
@@ -189,9 +189,9 @@ features! {
     /// Arguments of a call in the history that are no JSON object.
     ToolArguments "tool_arguments" "CR" [Carried Carried Changed Changed] "sent as `{\"_raw\": …}`",
     /// A tool whose input is free text.
-    CustomTool "custom_tool" "CR" [Carried Carried Changed Changed] "becomes a function with one text `input`, and is unwrapped in the answer",
+    CustomTool "custom_tool" "CR" [Depends Carried Changed Changed] "becomes a function with one text `input`, and is unwrapped in the answer; in chat only for servers other than OpenAI's",
     /// The grammar of such an input.
-    Grammar "grammar" "CR" [Carried Carried Dropped Dropped] "",
+    Grammar "grammar" "CR" [Depends Carried Dropped Dropped] "chat: dropped for servers other than OpenAI's",
     /// A function's input that fits its schema exactly.
     ToolStrict "strict" "CRA" [Depends Depends Depends Silent] "off, and reported as changed, where the schema is not in the target's subset",
     /// Members of a tool that only its own dialect has.
@@ -203,9 +203,9 @@ features! {
     /// The domains and the place to which a web search is limited.
     WebSearchScope "web_search_scope" "CRA" [Depends Carried Carried Dropped] "chat takes the place and no domains",
     /// Any other built-in tool.
-    BuiltInTool "built_in_tool" "RAG" [Refused Refused Refused Refused] "",
+    BuiltInTool "built_in_tool" "CRAG" [Refused Refused Refused Refused] "",
     /// A choice of several functions.
-    AllowedTools "allowed_tools" "CRG" [Carried Carried Changed Carried] "only those functions are sent",
+    AllowedTools "allowed_tools" "CRG" [Depends Carried Changed Carried] "only those functions are sent; in chat only for servers other than OpenAI's",
     /// A forced call.
     ForcedTool "tool_choice" "CRAG" [Carried Carried Depends Carried] "refused by Claude Fable 5 and Mythos 5, and while thinking is on in older ones",
     /// No parallel calls.
@@ -213,7 +213,7 @@ features! {
     /// The name of a function that the target's rule refuses.
     ToolName "tool_name" "CRAG" [Silent Silent Silent Silent] "a safe name is sent and mapped back",
     /// An image or document in a tool's result.
-    ToolResultMedia "tool_result_media" "RAG" [Changed Carried Carried Depends] "follows the results as content of the user (changed); taken in results by Gemini 3 and later",
+    ToolResultMedia "tool_result_media" "CRAG" [Changed Carried Carried Depends] "follows the results as content of the user (changed); taken in results by Gemini 3 and later",
     /// A failed call.
     ToolResultError "is_error" "AG" [Changed Changed Carried Carried] "said in the result's text",
     /// Any JSON as the answer.
@@ -223,11 +223,11 @@ features! {
     /// The strictness of that schema.
     FormatStrict "format_strict" "CR" [Depends Depends Silent Silent] "off, and reported as changed, where the schema is not in the target's subset",
     /// How much to think, in words.
-    Effort "reasoning_effort" "CRAG" [Carried Depends Depends Depends] "becomes a budget for models that take none; thinking that cannot be switched off gets its lowest level (changed), and a level that a Gemini model does not have becomes the next one it has (changed); dropped for models of OpenAI that do not reason",
+    Effort "reasoning_effort" "CRAG" [Depends Depends Depends Depends] "becomes a budget for models that take none; thinking that cannot be switched off gets its lowest level (changed), and a level that a Gemini model does not have becomes the next one it has (changed); dropped for models of OpenAI that do not reason, and for chat servers that show no thoughts",
     /// How much to think, in tokens.
-    ThinkingBudget "thinking_budget" "AG" [Changed Changed Depends Depends] "becomes an effort; clamped to the model's range (changed)",
+    ThinkingBudget "thinking_budget" "CAG" [Changed Changed Depends Depends] "becomes an effort; clamped to the model's range (changed)",
     /// Whether thoughts are shown.
-    ThinkingShown "thinking_shown" "RAG" [Silent Carried Carried Carried] "",
+    ThinkingShown "thinking_shown" "CRAG" [Silent Carried Carried Carried] "",
     /// A speed hint of Anthropic.
     Speed "speed" "A" [Dropped Dropped Carried Dropped] "",
     /// A member that no reader knows.
