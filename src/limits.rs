@@ -110,6 +110,9 @@ pub const DROPPED_NAMES_MAX: usize = 64;
 /// Most sources of one text block that are kept until the block is over; further ones are left out. Web searches name
 /// one or two.
 pub const BLOCK_CITATIONS_MAX: usize = 256;
+/// Most names of functions that are mapped back in the answer to one request. Further ones come as they were sent.
+/// Providers take 128 to 512 functions.
+pub const MAPPED_TOOL_NAMES_MAX: usize = 512;
 
 const _: () = assert!(JSON_DEPTH_MAX.is_multiple_of(64), "the nesting stack is kept in words of 64 bits");
 // --- usage: journal, store, counters, telemetry

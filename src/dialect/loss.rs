@@ -109,7 +109,7 @@ features! {
     /// An object of texts.
     Metadata "metadata" "CR" [Depends Carried Dropped Dropped] "chat: dropped for servers other than OpenAI's",
     /// The end user's id.
-    EndUser "user" "CRA" [Depends Depends Carried Dropped] "an id of more than 64 bytes becomes its hash for OpenAI (changed); chat: dropped for Mistral, which has no place for it",
+    EndUser "user" "CRA" [Depends Depends Carried Dropped] "OpenAI's servers: an id of more than 64 bytes becomes its hash (changed); chat: dropped for Mistral, which has no place for it",
     /// `"auto"`, `"default"`, `"flex"`, `"scale"`, `"priority"`, `"fast"`, `"ultrafast"` in OpenAI's words.
     ServiceTier "service_tier" "CRAG" [Depends Depends Depends Depends] "what the target has no tier for is left out",
     /// A text.

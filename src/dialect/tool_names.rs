@@ -5,9 +5,11 @@
 
 use super::context::Undo;
 use super::ir::Text;
+use crate::limits::MAPPED_TOOL_NAMES_MAX;
 
 /// The name under which a function is sent: its own where the target takes it, else `t_<hash>_<what is left of it>`,
-/// noted in `undo`. `allowed` tells whether the characters of a name are the target's; `len_max` is in bytes.
+/// noted in `undo`. Tools are to be named before the calls of a history, which may name what is no tool any more, because
+/// a bounded number is noted. `allowed` tells whether the characters of a name are the target's; `len_max` is in bytes.
 pub(super) fn safe_name<'t>(
     name: &'t Text<'_>,
     allowed: fn(&str) -> bool,
@@ -24,7 +26,9 @@ pub(super) fn safe_name<'t>(
     let mut sent = format!("t_{:016x}_", hash(plain.as_bytes()));
     let room = len_max.saturating_sub(sent.len());
     sent.extend(plain.chars().take(room).map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }));
-    undo.tool_names.push((sent.clone(), plain.into_owned()));
+    if undo.tool_names.len() < MAPPED_TOOL_NAMES_MAX {
+        undo.tool_names.push((sent.clone(), plain.into_owned()));
+    }
     Text::from(sent)
 }
 
@@ -62,5 +66,10 @@ mod tests {
             assert_eq!(undo.tool_names.last(), Some(&(sent.to_owned(), name.decode().unwrap().into_owned())));
         }
         assert_eq!(undo.tool_names.len(), 2);
+        for index in 0..2 * MAPPED_TOOL_NAMES_MAX {
+            let name = format!("x.{index}");
+            assert!(no_dots(safe_name(&Text::from_plain(&name), no_dots, 64, &mut undo).escaped()));
+        }
+        assert_eq!(undo.tool_names.len(), MAPPED_TOOL_NAMES_MAX);
     }
 }
