@@ -113,6 +113,16 @@ pub const BLOCK_CITATIONS_MAX: usize = 256;
 /// Most names of functions that are mapped back in the answer to one request. Further ones come as they were sent.
 /// Providers take 128 to 512 functions.
 pub const MAPPED_TOOL_NAMES_MAX: usize = 512;
+/// Most answers (`n`) of one chat stream that is translated. Beyond it: the stream ends in an error. OpenAI's own bound.
+pub const CHAT_CHOICES_MAX: usize = 128;
+/// Most calls of one answer in a chat stream that is translated. Beyond it: the stream ends in an error. OpenAI allows
+/// 128 tools.
+pub const CHAT_CALLS_MAX: usize = 512;
+/// Bytes of arguments that wait because another call of the same answer is not complete yet. Beyond it: the stream ends
+/// in an error. OpenAI never mixes them.
+pub const CHAT_WAITING_BYTES_MAX: usize = MIB;
+/// Most citations of one text in a chat stream that is translated; they wait for its end. Further ones are left out.
+pub const CHAT_CITATIONS_MAX: usize = 256;
 
 const _: () = assert!(JSON_DEPTH_MAX.is_multiple_of(64), "the nesting stack is kept in words of 64 bits");
 // --- usage: journal, store, counters, telemetry
