@@ -12,8 +12,8 @@ use crate::sse::append_event;
 pub struct ErrorBody<'a> {
     /// The gateway's own code, such as `budget_exceeded`.
     pub code: &'static str,
-    /// Anthropic's name for the kind of error, such as `overloaded_error`.
-    pub anthropic_type: &'static str,
+    /// The HTTP status that says the same.
+    pub status: u16,
     /// For people.
     pub message: &'a str,
     /// The request's trace id.
@@ -34,6 +34,23 @@ pub fn anthropic_type(status: u16) -> &'static str {
     }
 }
 
+/// Google's name for the kind of an error, by its HTTP status. Source: Google APIs, `google.rpc.Code`.
+pub fn google_status(status: u16) -> &'static str {
+    match status {
+        401 => "UNAUTHENTICATED",
+        403 => "PERMISSION_DENIED",
+        404 => "NOT_FOUND",
+        409 => "ABORTED",
+        429 => "RESOURCE_EXHAUSTED",
+        499 => "CANCELLED",
+        501 => "UNIMPLEMENTED",
+        502 | 503 => "UNAVAILABLE",
+        408 | 504 => "DEADLINE_EXCEEDED",
+        400..=499 => "INVALID_ARGUMENT",
+        _ => "INTERNAL",
+    }
+}
+
 /// Where a stream stands that is ended by an error.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct StreamPosition<'a> {
@@ -51,11 +68,12 @@ pub struct StreamPosition<'a> {
 
 /// Appends the JSON body of an error response.
 ///
-/// One body satisfies OpenAI's and Anthropic's clients; only `error.type` differs.
+/// One body satisfies OpenAI's and Anthropic's clients; only `error.type` differs. Google's clients get Google's own.
 pub fn write_error(out: &mut Vec<u8>, dialect: Dialect, error: &ErrorBody<'_>) {
     let kind = match dialect {
-        Dialect::AnthropicMessages => error.anthropic_type,
-        Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::Gemini => error.code,
+        Dialect::AnthropicMessages => anthropic_type(error.status),
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => error.code,
+        Dialect::Gemini => return append_google_error(out, error),
     };
     out.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"message\":");
     append_string(out, error.message);
@@ -107,18 +125,30 @@ pub fn write_stream_error(
         }
         Dialect::AnthropicMessages => {
             data.extend_from_slice(b"{\"type\":\"error\",\"error\":{\"type\":");
-            append_string(&mut data, error.anthropic_type);
+            append_string(&mut data, anthropic_type(error.status));
             append_member(&mut data, "message", error.message);
             data.extend_from_slice(b"}}");
             append_event(out, "error", &data);
         }
         Dialect::Gemini => {
-            data.extend_from_slice(b"{\"error\":{\"code\":500,\"message\":");
-            append_string(&mut data, error.message);
-            data.extend_from_slice(b",\"status\":\"INTERNAL\"}}");
+            append_google_error(&mut data, error);
             append_event(out, "", &data);
         }
     }
+}
+
+/// The code and the trace id stand where Google's services put what is theirs: `google.rpc.ErrorInfo`.
+fn append_google_error(out: &mut Vec<u8>, error: &ErrorBody<'_>) {
+    out.extend_from_slice(b"{\"error\":{\"code\":");
+    append_number(out, u64::from(error.status));
+    append_member(out, "message", error.message);
+    append_member(out, "status", google_status(error.status));
+    out.extend_from_slice(b",\"details\":[{\"@type\":\"type.googleapis.com/google.rpc.ErrorInfo\"");
+    append_member(out, "reason", &error.code.to_ascii_uppercase());
+    append_member(out, "domain", "routerly");
+    out.extend_from_slice(b",\"metadata\":{\"traceId\":");
+    append_string(out, error.trace_id);
+    out.extend_from_slice(b"}}]}}");
 }
 
 fn append_openai_error(out: &mut Vec<u8>, error: &ErrorBody<'_>) {
@@ -173,7 +203,7 @@ mod tests {
 
     const ERROR: ErrorBody<'_> = ErrorBody {
         code: "budget_exceeded",
-        anthropic_type: "overloaded_error",
+        status: 503,
         message: "limit \"daily\"\nreached",
         trace_id: "0198-aé",
     };
@@ -188,12 +218,11 @@ mod tests {
     }
 
     #[test]
-    fn one_error_body_satisfies_all_clients() {
+    fn error_bodies_satisfy_all_clients() {
         for (dialect, kind) in [
             (Dialect::OpenAiChat, "budget_exceeded"),
             (Dialect::OpenAiResponses, "budget_exceeded"),
             (Dialect::AnthropicMessages, "overloaded_error"),
-            (Dialect::Gemini, "budget_exceeded"),
         ] {
             let mut out = Vec::new();
             write_error(&mut out, dialect, &ERROR);
@@ -205,6 +234,21 @@ mod tests {
             });
             assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), expected);
         }
+        let mut out = Vec::new();
+        write_error(&mut out, Dialect::Gemini, &ERROR);
+        assert_eq!(serde_json::from_slice::<Value>(&out).unwrap(), google());
+    }
+
+    fn google() -> Value {
+        json!({
+            "error": {
+                "code": 503, "message": ERROR.message, "status": "UNAVAILABLE",
+                "details": [{
+                    "@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "BUDGET_EXCEEDED",
+                    "domain": "routerly", "metadata": {"traceId": ERROR.trace_id},
+                }],
+            },
+        })
     }
 
     #[test]
@@ -246,10 +290,7 @@ mod tests {
                     }),
                 )],
             ),
-            (
-                Dialect::Gemini,
-                vec![("", json!({"error": {"code": 500, "message": ERROR.message, "status": "INTERNAL"}}))],
-            ),
+            (Dialect::Gemini, vec![("", google())]),
         ];
         let at = StreamPosition {
             events: 4,

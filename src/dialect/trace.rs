@@ -25,8 +25,9 @@ pub struct TraceSummary<'a> {
 
 /// Appends the opening trace of a stream.
 ///
-/// Chat: an event that is both a trace and a valid chunk with empty `choices`. The other dialects: a comment
-/// (`: routerly {…}`), because their clients refuse events they do not know, or parse them as something else.
+/// Chat: an event that is both a trace and a valid chunk with empty `choices`. Responses and Anthropic: a comment
+/// (`: routerly {…}`), because their clients refuse events they do not know, or parse them as something else. Gemini:
+/// nothing, because Google's own SDK for Python parses comments as JSON (google-genai 3.4.0).
 pub fn write_trace(out: &mut Vec<u8>, dialect: Dialect, trace: &TraceSummary<'_>) {
     let mut json = Vec::with_capacity(384);
     match dialect {
@@ -39,7 +40,8 @@ pub fn write_trace(out: &mut Vec<u8>, dialect: Dialect, trace: &TraceSummary<'_>
             append_summary(&mut json, trace);
             append_event(out, "", &json);
         }
-        Dialect::OpenAiResponses | Dialect::AnthropicMessages | Dialect::Gemini => {
+        Dialect::Gemini => {}
+        Dialect::OpenAiResponses | Dialect::AnthropicMessages => {
             json.extend_from_slice(b"routerly {\"type\":\"trace\"");
             append_summary(&mut json, trace);
             append_comment(out, &json);
@@ -211,8 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn a_gemini_stream_has_no_trace() {
+        let mut out = Vec::new();
+        write_trace(&mut out, Dialect::Gemini, &TRACE);
+        assert!(out.is_empty());
+    }
+
+    #[test]
     fn the_trace_of_other_streams_is_a_comment() {
-        for dialect in [Dialect::OpenAiResponses, Dialect::AnthropicMessages, Dialect::Gemini] {
+        for dialect in [Dialect::OpenAiResponses, Dialect::AnthropicMessages] {
             let mut out = Vec::new();
             write_trace(&mut out, dialect, &TraceSummary { cost_estimate: None, ..TRACE });
             Observer::new().feed(&out, |_| panic!("a comment is no event"));

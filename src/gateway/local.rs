@@ -4,14 +4,16 @@ use super::exchange::{After, Exchange, after};
 use super::ledger::Ledger;
 use super::request::{Client, Request};
 use crate::budget::money::Picodollars;
-use crate::dialect::error::{ErrorBody, anthropic_type, write_error as write_error_body};
+use crate::dialect::Dialect;
+use crate::dialect::error::{ErrorBody, write_error as write_error_body};
 use crate::http1::writer;
 use crate::json::text::{append_number, append_string};
 use crate::respond::GatewayError;
 use crate::snapshot::{Snapshot, Target};
 use crate::telemetry::ids::TraceId;
 
-const JSON: &str = "application/json";
+/// The content type of all answers of the gateway's own.
+pub(super) const JSON: &str = "application/json";
 /// Field names that scripts of other origins may read.
 const EXPOSED: &str = "x-routerly-trace-id, x-routerly-model, x-routerly-provider, x-routerly-cost, x-routerly-cache, \
     x-routerly-translation, x-request-id, request-id, retry-after, server-timing";
@@ -78,7 +80,7 @@ fn append_error(out: &mut Vec<u8>, client: &Client, error: &GatewayError) {
     let mut body = Vec::with_capacity(256);
     let described = ErrorBody {
         code: error.code(),
-        anthropic_type: anthropic_type(error.status()),
+        status: error.status(),
         message: &message,
         trace_id: std::str::from_utf8(&text).unwrap_or_default(),
     };
@@ -117,13 +119,17 @@ pub async fn plain(
     after(sent, keep_alive)
 }
 
-/// `GET /v1/models`: the usable models of the project, in the list format of the client's dialect.
+/// `GET /v1/models` and `/v1beta/models`: the usable models of the project, in the list format of the client's dialect.
 pub async fn models(exchange: &mut Exchange<'_>, request: Request) -> After {
     let view = std::rc::Rc::clone(&exchange.view);
     let mut ledger = Ledger::open(exchange.shard, &view, &request);
     let targets = targets_of(&view.snapshot, request.project);
     let mut body = Vec::with_capacity(256 + 256 * targets.len());
-    if request.has_anthropic_version {
+    if request.client.dialect == Dialect::Gemini {
+        body.extend_from_slice(b"{\"models\":[");
+        join(&mut body, &targets, append_gemini_model);
+        body.extend_from_slice(b"]}");
+    } else if request.has_anthropic_version {
         body.extend_from_slice(b"{\"data\":[");
         join(&mut body, &targets, append_anthropic_model);
         body.extend_from_slice(b"],\"has_more\":false,\"first_id\":");
@@ -144,7 +150,7 @@ pub async fn models(exchange: &mut Exchange<'_>, request: Request) -> After {
     plain(exchange, &request.client, 200, JSON, &body).await
 }
 
-/// `GET /v1/models/{id}`.
+/// `GET /v1/models/{id}` and `/v1beta/models/{id}`.
 pub async fn one_model(exchange: &mut Exchange<'_>, request: Request, id: &str) -> After {
     let view = std::rc::Rc::clone(&exchange.view);
     let mut ledger = Ledger::open(exchange.shard, &view, &request);
@@ -161,7 +167,9 @@ pub async fn one_model(exchange: &mut Exchange<'_>, request: Request, id: &str) 
             ));
             return exchange.refuse(&request, &mut ledger, &error).await;
         };
-        if request.has_anthropic_version {
+        if request.client.dialect == Dialect::Gemini {
+            append_gemini_model(&mut body, target);
+        } else if request.has_anthropic_version {
             append_anthropic_model(&mut body, target);
         } else {
             append_openai_model(&mut body, target);
@@ -246,4 +254,23 @@ fn append_anthropic_model(out: &mut Vec<u8>, target: &Target) {
     out.extend_from_slice(b",\"display_name\":");
     append_string(out, &target.model.name);
     out.extend_from_slice(b",\"created_at\":\"1970-01-01T00:00:00Z\"}");
+}
+
+/// Source: Gemini API reference, `models.list`.
+fn append_gemini_model(out: &mut Vec<u8>, target: &Target) {
+    let model = &target.model;
+    out.extend_from_slice(b"{\"name\":");
+    append_string(out, &format!("models/{}", model.id));
+    out.extend_from_slice(b",\"version\":\"1\",\"displayName\":");
+    append_string(out, &model.name);
+    if let Some(window) = model.context_window {
+        out.extend_from_slice(b",\"inputTokenLimit\":");
+        append_number(out, window);
+    }
+    let methods: &[u8] = if model.capabilities.embedding == Some(true) {
+        b",\"supportedGenerationMethods\":[]}"
+    } else {
+        b",\"supportedGenerationMethods\":[\"generateContent\",\"streamGenerateContent\",\"countTokens\"]}"
+    };
+    out.extend_from_slice(methods);
 }

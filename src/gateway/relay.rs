@@ -21,7 +21,7 @@ use crate::clock;
 use crate::dialect::Dialect;
 use crate::dialect::error::{ErrorBody, StreamPosition, write_stream_error};
 use crate::dialect::{StreamEnd, UsageTap};
-use crate::http1::{BodyDecoder, Framing};
+use crate::http1::Framing;
 use crate::limits::{ANSWER_HEADROOM_BYTES, ANSWER_TAILROOM_BYTES, DEADLINE_TICK_MS, REFUSAL_BYTES_MAX};
 use crate::net::Buffer;
 use crate::net::deadline::OnExpiry;
@@ -29,8 +29,10 @@ use crate::respond::GatewayError;
 use crate::snapshot::Target;
 use crate::telemetry::labels::{EndedBy, Outcome};
 
-/// What a silent stream says: a comment, which clients skip.
+/// What a silent stream says: a comment, which clients skip (WHATWG HTML, section 9.2.7).
 const KEEP_ALIVE_COMMENT: &[u8] = b": keep-alive\n\n";
+/// What it says to Google's clients, which take a comment for JSON: an empty line.
+const KEEP_ALIVE_LINE: &[u8] = b"\n";
 /// Longest wait for the text of a refusal.
 const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
@@ -59,34 +61,15 @@ pub(super) async fn relay(
     answer: Answer,
     how: Relaying<'_>,
 ) -> After {
-    let Answer { head, conn, pool } = answer;
-    let AnswerHead { status, framing, keep_alive, kind, fields, buffer, start, end } = head;
+    let AnswerHead { status, framing, keep_alive, kind, fields, buffer, start, end } = answer.head;
     ledger.answered(status);
     let is_events = kind == BodyKind::Events && !request.client.is_head;
     if is_events {
         ledger.stream_opened();
-        conn.delay_acknowledgements();
+        answer.conn.delay_acknowledgements();
     }
-    let tap =
-        how.dialect.filter(|_| kind != BodyKind::Opaque).map(|dialect| UsageTap::new(dialect, is_events));
-    let mut relay = Relay {
-        source: Source { conn, pool, reusable: keep_alive, decoder: BodyDecoder::new(framing), done: false },
-        tap,
-        labels: (how.labels && is_events).then(|| Labels::new(how.withhold_usage)),
-        withhold: (how.withhold_usage && !how.labels && is_events).then(Withhold::default),
-        is_events,
-        how,
-        settled: false,
-        idle: exchange.view.snapshot.config.settings().upstream.stream_idle_timeout,
-        ends_at_ms: ends_at_ms(exchange, request),
-        waited: Duration::ZERO,
-        keep_alive: exchange.view.snapshot.config.settings().server.stream_keep_alive.filter(|_| is_events),
-        timer: None,
-        heard_ms: 0,
-    };
-    if request.client.is_head {
-        relay.source.done = true;
-    }
+    let source = Source::new(answer.conn, answer.pool, framing, keep_alive);
+    let mut relay = Relay::new(exchange, request, source, kind, how);
     let (mut buffer, mut span) = (buffer, Span { start, end: start });
     if let Err(fault) = relay.source.absorb(&mut buffer, start, end, &mut span, false) {
         return relay.fail_before_head(exchange, request, ledger, fault, fields).await;
@@ -144,8 +127,7 @@ pub(super) async fn refusal(exchange: &mut Exchange<'_>, answer: Answer, dialect
     let Answer { head, conn, pool } = answer;
     let AnswerHead { framing, keep_alive, fields, mut buffer, start, end, .. } = head;
     exchange.shard.give_back_head(fields);
-    let mut source =
-        Source { conn, pool, reusable: keep_alive, decoder: BodyDecoder::new(framing), done: false };
+    let mut source = Source::new(conn, pool, framing, keep_alive);
     let mut span = Span { start, end: start };
     source.absorb(&mut buffer, start, end, &mut span, false).ok()?;
     source.conn.deadline().set(REFUSAL_TIME, OnExpiry::Close);
@@ -174,14 +156,19 @@ fn ends_at_ms(exchange: &Exchange<'_>, request: &Request) -> Option<u64> {
     Some(exchange.shard.tick_ms().saturating_add(left.as_millis() as u64))
 }
 
-struct Relay<'a> {
-    source: Source,
-    tap: Option<UsageTap>,
+/// One answer on its way.
+pub(super) struct Relay<'a> {
+    pub source: Source,
+    pub tap: Option<UsageTap>,
     labels: Option<Labels>,
     withhold: Option<Withhold>,
     is_events: bool,
     how: Relaying<'a>,
-    settled: bool,
+    pub settled: bool,
+    /// Whether the client gets whole events only, so that bytes of ours can follow at any time.
+    pub whole_events: bool,
+    /// What a silent stream says.
+    filler: &'static [u8],
     idle: Duration,
     ends_at_ms: Option<u64>,
     /// The time that the last wait for the provider was given.
@@ -193,9 +180,45 @@ struct Relay<'a> {
     heard_ms: u64,
 }
 
-impl Relay<'_> {
+impl<'a> Relay<'a> {
+    /// Before the first byte of a body.
+    pub(super) fn new(
+        exchange: &Exchange<'_>,
+        request: &Request,
+        mut source: Source,
+        kind: BodyKind,
+        how: Relaying<'a>,
+    ) -> Self {
+        let is_events = kind == BodyKind::Events && !request.client.is_head;
+        let settings = exchange.view.snapshot.config.settings();
+        source.done |= request.client.is_head;
+        Self {
+            source,
+            tap: how
+                .dialect
+                .filter(|_| kind != BodyKind::Opaque)
+                .map(|dialect| UsageTap::new(dialect, is_events)),
+            labels: (how.labels && is_events).then(|| Labels::new(how.withhold_usage)),
+            withhold: (how.withhold_usage && !how.labels && is_events).then(Withhold::default),
+            is_events,
+            how,
+            settled: false,
+            whole_events: how.withhold_usage || how.labels,
+            filler: match request.client.dialect {
+                Dialect::Gemini => KEEP_ALIVE_LINE,
+                _ => KEEP_ALIVE_COMMENT,
+            },
+            idle: settings.upstream.stream_idle_timeout,
+            ends_at_ms: ends_at_ms(exchange, request),
+            waited: Duration::ZERO,
+            keep_alive: settings.server.stream_keep_alive.filter(|_| is_events),
+            timer: None,
+            heard_ms: 0,
+        }
+    }
+
     /// Waits for the provider and reads behind `end`. `Ok(None)`: its stream ended properly.
-    async fn read(
+    pub(super) async fn read(
         &mut self,
         exchange: &mut Exchange<'_>,
         buffer: &mut [u8],
@@ -238,8 +261,8 @@ impl Relay<'_> {
         if exchange.provider_ready(&mut self.source.conn).await { Ok(()) } else { Err(Fault::ClientGone) }
     }
 
-    /// Waits for the provider; a client of a stream hears a comment now and then (WHATWG HTML, section 9.2.7).
-    async fn wait_audibly(
+    /// Waits for the provider; a client of a stream hears something now and then.
+    pub(super) async fn wait_audibly(
         &mut self,
         exchange: &mut Exchange<'_>,
         outgoing: &mut Outgoing,
@@ -273,10 +296,8 @@ impl Relay<'_> {
                 self.timer = Some(Box::pin(monoio::time::sleep(left)));
                 continue;
             }
-            // Who holds back incomplete events lets whole ones through only.
-            let holds_back = self.labels.is_some() || self.withhold.is_some();
-            let inside = !holds_back && self.tap.as_ref().is_some_and(UsageTap::is_inside_event);
-            if !inside && outgoing.send_slice(exchange.conn, KEEP_ALIVE_COMMENT, false).await.is_err() {
+            let inside = !self.whole_events && self.tap.as_ref().is_some_and(UsageTap::is_inside_event);
+            if !inside && outgoing.send_slice(exchange.conn, self.filler, false).await.is_err() {
                 return Err(Fault::ClientGone);
             }
             self.heard_ms = exchange.shard.tick_ms();
@@ -312,8 +333,17 @@ impl Relay<'_> {
         None
     }
 
+    /// Labels the whole events in `out[start..]`, where the client wants that.
+    pub(super) fn label(&mut self, out: &mut Vec<u8>, start: usize) {
+        if let Some(labels) = &mut self.labels {
+            let labelled = labels.pass(&out[start..], false);
+            out.truncate(start);
+            out.extend_from_slice(&labelled);
+        }
+    }
+
     /// The first bytes, and often the whole body.
-    fn watch_first(&mut self, exchange: &Exchange<'_>, payload: &[u8], status: u16) {
+    pub(super) fn watch_first(&mut self, exchange: &Exchange<'_>, payload: &[u8], status: u16) {
         match &mut self.tap {
             Some(tap) if self.source.done && (200..300).contains(&status) => {
                 let shape = &exchange.view.usage_shapes[self.how.target.endpoint];
@@ -324,7 +354,7 @@ impl Relay<'_> {
         }
     }
 
-    fn watch(&mut self, payload: &[u8]) {
+    pub(super) fn watch(&mut self, payload: &[u8]) {
         if let Some(tap) = &mut self.tap {
             tap.feed(payload);
         }
@@ -340,7 +370,7 @@ impl Relay<'_> {
     }
 
     /// A stream that is over without having said so.
-    fn is_cut(&mut self) -> bool {
+    pub(super) fn is_cut(&mut self) -> bool {
         self.source.done
             && self.is_events
             && self.how.expects_end_mark
@@ -418,7 +448,7 @@ impl Relay<'_> {
         }
     }
 
-    fn client_gone(&mut self, ledger: &mut Ledger) -> After {
+    pub(super) fn client_gone(&mut self, ledger: &mut Ledger) -> After {
         if !self.settled {
             self.settled = true;
             ledger.settle(
@@ -429,7 +459,7 @@ impl Relay<'_> {
         After::Abort
     }
 
-    fn settle_fault(&mut self, ledger: &mut Ledger, fault: &Fault) -> String {
+    pub(super) fn settle_fault(&mut self, ledger: &mut Ledger, fault: &Fault) -> String {
         let (outcome, ended_by, text) = match fault {
             Fault::ClientGone => (Outcome::ClientClosed, EndedBy::Client, "the client went away".to_owned()),
             Fault::Broken(text) => (Outcome::Error, EndedBy::Provider, text.clone()),
@@ -469,12 +499,12 @@ impl Relay<'_> {
         // A client that has seen the end mark has all it wants.
         if !ended_well {
             let trace = ledger.trace_text();
-            let code = match fault {
-                Fault::TooSlow(_) => "timeout",
-                Fault::Stopped => GatewayError::Stopped.code(),
-                Fault::ClientGone | Fault::Broken(_) => "upstream_error",
+            let (code, status) = match fault {
+                Fault::TooSlow(_) => ("timeout", 504),
+                Fault::Stopped => (GatewayError::Stopped.code(), 502),
+                Fault::ClientGone | Fault::Broken(_) => ("upstream_error", 502),
             };
-            let error = ErrorBody { code, anthropic_type: "api_error", message: &text, trace_id: &trace };
+            let error = ErrorBody { code, status, message: &text, trace_id: &trace };
             let unix_seconds = clock::unix_ms() / 1000;
             let report = self.tap.as_mut().map(|tap| (tap.is_inside_event(), tap.finish()));
             let position = match &report {
@@ -497,7 +527,7 @@ impl Relay<'_> {
     }
 
     /// Nothing was sent to the client yet: it gets a proper error.
-    async fn fail_before_head(
+    pub(super) async fn fail_before_head(
         &mut self,
         exchange: &mut Exchange<'_>,
         request: &Request,

@@ -1,22 +1,25 @@
-//! The provider's side of a relay: its connection, the framing of its body, and what can go wrong with them.
+//! A provider's answer as payload: framing undone where it lies.
 
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::http1::{BodyDecoder, Step};
+use crate::http1::{BodyDecoder, Framing, Step};
 use crate::net::Conn;
 use crate::upstream::Pool;
 
 /// Payload in the buffer that waits to be sent.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {
-    pub(super) start: usize,
-    pub(super) end: usize,
+    /// First byte.
+    pub start: usize,
+    /// Behind the last one.
+    pub end: usize,
 }
 
-/// What went wrong on the provider's side.
+/// What went wrong on the way of a body.
 #[derive(Debug)]
 pub(super) enum Fault {
+    /// Nobody is left to send to.
     ClientGone,
     /// The provider ended, reset or garbled the body; the text says how.
     Broken(String),
@@ -28,16 +31,23 @@ pub(super) enum Fault {
 
 /// The provider's side of a relay.
 pub(super) struct Source {
-    pub(super) conn: Conn,
-    pub(super) pool: Rc<Pool>,
-    /// Whether the connection can serve another request after this body.
-    pub(super) reusable: bool,
-    pub(super) decoder: BodyDecoder,
-    /// The body is over.
-    pub(super) done: bool,
+    /// The connection that the body comes over.
+    pub conn: Conn,
+    /// Where it goes back to.
+    pub pool: Rc<Pool>,
+    /// Whether another request can follow.
+    pub reusable: bool,
+    decoder: BodyDecoder,
+    /// Whether the body is complete.
+    pub done: bool,
 }
 
 impl Source {
+    /// At the first byte of a body. `reusable`: the connection can serve another request after it.
+    pub(super) fn new(conn: Conn, pool: Rc<Pool>, framing: Framing, reusable: bool) -> Self {
+        Self { conn, pool, reusable, decoder: BodyDecoder::new(framing), done: false }
+    }
+
     /// Takes raw bytes `buffer[from..to]` as payload behind `span`; several chunks are moved together. With
     /// `append` unset the span is begun anew at the first payload byte.
     pub(super) fn absorb(
