@@ -65,7 +65,7 @@ $(TOOLS)/cargo-fuzz-$(FUZZ_VERSION):
 	touch $@
 
 SECONDS_EACH := $(or $(SECONDS),60)
-TARGETS ?= request_head response_head chunked sse usage_scan request_facts config gemini_codec messages responses chat_codec
+TARGETS ?= request_head response_head chunked sse usage_scan request_facts config gemini_codec messages responses chat_codec translate
 
 # What is found new goes to fuzz/target/; a crash goes to fuzz/artifacts/ and from there, once it is fixed, into the
 # corpus under a telling name.

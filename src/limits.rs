@@ -63,6 +63,15 @@ const _: () =
 /// Requests whose body and head together are at most so long are sent from one piece of memory, in bytes: copying
 /// them costs less than gathering.
 pub const CONTIGUOUS_REQUEST_BYTES_MAX: usize = 16 * KIB;
+/// Answers to one request (`n`) whose calls are mapped back. Beyond it they pass as they are. OpenAI's own bound.
+pub const TRANSLATED_CHOICES_MAX: usize = 128;
+/// How far into a call's input its `{"input":"` is looked for, in bytes: it has ten, the rest is white space.
+pub const UNWRAP_HEAD_BYTES_MAX: usize = 64;
+/// Longest server-sent event that is translated, in bytes. Beyond it: the stream ends in an error. The last event of a
+/// Responses stream repeats the whole answer: 128,000 tokens of text and their reasoning's blob are about 2 MiB.
+pub const TRANSLATED_EVENT_BYTES_MAX: usize = 16 * MIB;
+/// Longest answer in one piece that is translated, in bytes. Beyond it: 502. An answer of 128,000 tokens has 1 MiB.
+pub const TRANSLATED_ANSWER_BYTES_MAX: usize = 32 * MIB;
 // --- http1
 
 /// Longest method name of a request, in bytes. Beyond it: 501 and close. The longest registered one has 17.

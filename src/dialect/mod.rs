@@ -5,6 +5,7 @@
 
 pub mod anthropic;
 pub mod context;
+mod count;
 mod effort;
 pub mod error;
 mod find;
@@ -26,6 +27,8 @@ mod sight;
 mod tap;
 mod tool_names;
 pub mod trace;
+pub mod translate;
+mod undo;
 mod usage;
 mod whole;
 

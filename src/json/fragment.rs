@@ -19,6 +19,13 @@ impl<'a> Text<'a> {
         std::str::from_utf8(inner).ok().map(|inner| Self(Cow::Borrowed(inner)))
     }
 
+    /// The text whose string content is `escaped`. Control characters, quotes and backslashes in it are escaped; halves of
+    /// a surrogate pair may stand at its ends.
+    pub fn from_escaped(escaped: Cow<'a, str>) -> Self {
+        debug_assert!(escaped.bytes().all(|byte| byte >= 0x20), "no control character stands in a string");
+        Self(escaped)
+    }
+
     /// The text that says `plain`.
     pub fn from_plain(plain: &'a str) -> Self {
         if plain.bytes().all(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {

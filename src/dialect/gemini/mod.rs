@@ -4,8 +4,8 @@
 //! reference; the project's dialect mapping, whose sections the files name.
 
 mod call_ids;
-pub(in crate::dialect) mod count;
-pub(in crate::dialect) mod fault;
+mod count;
+mod fault;
 mod fields;
 mod finish;
 #[doc(hidden)]
@@ -15,22 +15,30 @@ mod models;
 mod offsets;
 mod partial_args;
 mod piece;
-pub(in crate::dialect) mod read_answer;
+mod read_answer;
 mod read_config;
 mod read_parts;
-pub(in crate::dialect) mod read_request;
-pub(in crate::dialect) mod read_stream;
+mod read_request;
+mod read_stream;
 mod schema;
 mod signature;
 mod tap;
-pub(in crate::dialect) mod write_answer;
+mod write_answer;
 mod write_config;
 mod write_contents;
 mod write_parts;
-pub(in crate::dialect) mod write_request;
-pub(in crate::dialect) mod write_stream;
+mod write_request;
+mod write_stream;
 
+pub(super) use count::{read_count, read_count_request, write_count, write_count_request};
+pub(super) use fault::{read_fault, write_fault};
+pub(super) use read_answer::read_answer;
+pub(super) use read_request::read_request;
+pub(super) use read_stream::StreamReader;
 pub(super) use tap::{BODY, on_body, on_event};
+pub(super) use write_answer::write_answer;
+pub(super) use write_request::write_request;
+pub(super) use write_stream::{Framing, StreamWriter};
 
 #[cfg(test)]
 mod answer_tests;

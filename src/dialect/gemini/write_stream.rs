@@ -14,7 +14,7 @@ use crate::dialect::context::ClientContext;
 use crate::dialect::ir::{Arguments, CallKind, Citation, Event, Finish, Opening, Text};
 use crate::json::write::{self, Object};
 use crate::limits::{CALL_ARGUMENTS_BYTES_MAX, GEMINI_CANDIDATES_MAX, STREAM_CITATIONS_MAX};
-use crate::sse::{append_comment, append_event};
+use crate::sse::append_event;
 
 /// How chunks are put together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,10 +125,8 @@ impl StreamWriter {
                 }
             }
             Event::Usage(usage) => self.usage = Some(*usage),
-            Event::Ping => match self.framing {
-                Framing::Sse => append_comment(out, b"ping"),
-                Framing::JsonArray => out.push(b'\n'),
-            },
+            // Google's SDK for Python takes a comment for JSON (google-genai 3.4.0); an empty line it skips.
+            Event::Ping => out.push(b'\n'),
             Event::Fail(fault) => {
                 self.chunk.clear();
                 append_stream_error(fault, &mut self.chunk);

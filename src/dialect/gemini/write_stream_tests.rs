@@ -83,7 +83,7 @@ fn chunks_are_framed_as_the_client_asked() {
     ];
     let first = r#"{"candidates":[{"content":{"parts":[{"text":"a\n"}],"role":"model"},"index":0}],"modelVersion":"m1","responseId":"r1"}"#;
     let last = r#"{"candidates":[{"content":{"parts":[{"text":""}],"role":"model"},"finishReason":"STOP","index":0}],"modelVersion":"m1","responseId":"r1"}"#;
-    assert_eq!(written(&events, Framing::Sse), format!("data: {first}\n\n: ping\n\ndata: {last}\n\n"));
+    assert_eq!(written(&events, Framing::Sse), format!("data: {first}\n\n\ndata: {last}\n\n"));
     assert_eq!(written(&events, Framing::JsonArray), format!("[{first}\n,\n{last}]"));
 }
 
