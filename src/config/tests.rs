@@ -112,7 +112,7 @@ fn each_way_of_calling_has_its_field_and_dialects() {
         (
             r#""provider":"simulated","simulated":{"ttftMs":1}"#,
             None,
-            "{\"openai-chat\", \"openai-responses\", \"anthropic-messages\"}",
+            "{\"openai-chat\", \"openai-responses\", \"anthropic-messages\", \"gemini\"}",
         ),
     ] {
         let (model, _) = one_model(&format!(r#"{{"id":"m",{text}}}"#));

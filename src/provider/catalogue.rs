@@ -129,6 +129,7 @@ fn in_code() -> [Provider; 3] {
         wire,
         dialects: Dialects::default(),
         token_limit_param: None,
+        reasoning_field: None,
         default_max_tokens: None,
         requires_base_url: false,
         local: true,
@@ -138,7 +139,7 @@ fn in_code() -> [Provider; 3] {
         support,
         models: Vec::new(),
     };
-    let all = [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages];
+    let all = [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages, Dialect::Gemini];
     let simulated = bare("simulated", "Simulated (inside the gateway)", Wire::Simulated, Support::Served);
     [
         Provider { dialects: all.into_iter().collect(), ..simulated },
@@ -164,6 +165,7 @@ struct RawProvider {
     dialect: Option<String>,
     native_endpoints: Option<Vec<String>>,
     token_limit_param: Option<String>,
+    reasoning_field: Option<String>,
     default_max_tokens: Option<u64>,
     requires_base_url: Option<bool>,
     local: Option<bool>,
@@ -252,6 +254,7 @@ impl RawProvider {
         replace(&mut self.dialect, over.dialect);
         replace(&mut self.native_endpoints, over.native_endpoints);
         replace(&mut self.token_limit_param, over.token_limit_param);
+        replace(&mut self.reasoning_field, over.reasoning_field);
         replace(&mut self.default_max_tokens, over.default_max_tokens);
         replace(&mut self.requires_base_url, over.requires_base_url);
         replace(&mut self.local, over.local);
@@ -298,6 +301,7 @@ impl RawProvider {
             dialects: dialects(wire, &native_endpoints),
             wire,
             token_limit_param,
+            reasoning_field: self.reasoning_field,
             default_max_tokens: self.default_max_tokens,
             local: self.local.unwrap_or(false),
             subscription: self.subscription.unwrap_or(false),
@@ -455,7 +459,7 @@ mod tests {
             (
                 "simulated",
                 AuthScheme::None,
-                "{\"openai-chat\", \"openai-responses\", \"anthropic-messages\"}",
+                "{\"openai-chat\", \"openai-responses\", \"anthropic-messages\", \"gemini\"}",
                 true,
             ),
             ("openai-oauth", AuthScheme::Unsupported, "{}", false),

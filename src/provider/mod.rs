@@ -35,6 +35,8 @@ pub struct Provider {
     pub dialects: Dialects,
     /// Name of the output limit in Chat Completions bodies; none: send what the client sent.
     pub token_limit_param: Option<TokenLimitParam>,
+    /// Field of Chat Completions messages that carries readable reasoning; none: there is none.
+    pub reasoning_field: Option<String>,
     /// Output tokens to ask for when the dialect requires a number and the client gave none.
     pub default_max_tokens: Option<u64>,
     /// The operator has to set `endpoint`.

@@ -4,8 +4,9 @@
 //! passed-through path happens per request in [`passthrough`].
 //!
 //! Sources: OpenAI API reference (`/chat/completions`, `/responses`, `/embeddings`, `/models`), Anthropic API
-//! reference (`/v1/messages`, `/v1/messages/count_tokens`), Gemini API reference (`models.generateContent`), Azure
-//! OpenAI REST reference (`/openai/deployments/{deployment}/…?api-version=`).
+//! reference (`/v1/messages`, `/v1/messages/count_tokens`), Gemini API reference (`models.generateContent`,
+//! `models.countTokens`), Azure OpenAI REST reference
+//! (`/openai/deployments/{deployment}/…?api-version=`).
 
 use super::{Endpoint, Provider, Wire};
 use crate::dialect::Dialect;
@@ -28,6 +29,8 @@ pub enum Call {
     GeminiGenerate,
     /// Gemini, streamed as server-sent events.
     GeminiStream,
+    /// Gemini token count.
+    GeminiCountTokens,
     /// OpenAI embeddings.
     Embeddings,
     /// List of models.
@@ -36,13 +39,14 @@ pub enum Call {
 
 impl Call {
     /// All calls, in the order of their index.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Chat,
         Self::Responses,
         Self::Messages,
         Self::CountTokens,
         Self::GeminiGenerate,
         Self::GeminiStream,
+        Self::GeminiCountTokens,
         Self::Embeddings,
         Self::Models,
     ];
@@ -68,6 +72,7 @@ pub fn path_of(provider: &Provider, endpoint: &Endpoint, upstream_model: &str, c
         Call::CountTokens => "/v1/messages/count_tokens".to_owned(),
         Call::GeminiGenerate => format!("/models/{}:generateContent", escape(upstream_model)),
         Call::GeminiStream => format!("/models/{}:streamGenerateContent?alt=sse", escape(upstream_model)),
+        Call::GeminiCountTokens => format!("/models/{}:countTokens", escape(upstream_model)),
         Call::Embeddings => "/embeddings".to_owned(),
         Call::Models => match provider.wire {
             Wire::Plain(Dialect::AnthropicMessages) => "/v1/models".to_owned(),
@@ -159,6 +164,7 @@ mod tests {
             ("anthropic", Some("https://a.example/anthropic/"), Call::Messages, "/anthropic/v1/messages"),
             ("gemini", None, Call::GeminiGenerate, "/v1beta/models/m%2F1:generateContent"),
             ("gemini", None, Call::GeminiStream, "/v1beta/models/m%2F1:streamGenerateContent?alt=sse"),
+            ("gemini", None, Call::GeminiCountTokens, "/v1beta/models/m%2F1:countTokens"),
             ("gemini", Some("https://g/v1beta/openai/"), Call::Chat, "/v1beta/openai/chat/completions"),
             ("groq", None, Call::Chat, "/openai/v1/chat/completions"),
             ("perplexity", None, Call::Chat, "/chat/completions"),

@@ -6,8 +6,8 @@ use crate::budget::price::{Price, Tier};
 use crate::config::{Model, Secret, Settings};
 use crate::dialect::Dialect;
 use crate::http1::writer;
+use crate::provider::Scheme as ProviderScheme;
 use crate::provider::path::{self, Call};
-use crate::provider::{AuthScheme, Scheme as ProviderScheme};
 use crate::simulate::{SimulatedSettings, Simulator};
 use crate::upstream::{Endpoint, HttpProxy, Scheme};
 
@@ -99,6 +99,11 @@ impl Target {
         out.extend_from_slice(&self.own_fields);
     }
 
+    /// Whether the provider's fixed fields have this one; `name` in lower case.
+    pub fn has_extra_field(&self, name: &str) -> bool {
+        self.extra_fields.iter().any(|(known, _)| known == name)
+    }
+
     /// Appends the provider's fixed fields that the client did not send itself (`anthropic-version`), and merges
     /// lists (`anthropic-beta`).
     pub fn append_extra_fields(&self, out: &mut Vec<u8>, sent_by_client: impl Fn(&str) -> bool) {
@@ -132,8 +137,8 @@ fn request_head(method: &str, target: &str, own_fields: &[u8]) -> Vec<u8> {
 fn own_fields(model: &Model, endpoint: &Endpoint) -> Vec<u8> {
     let mut fields = Vec::new();
     writer::own_field(&mut fields, "host", endpoint.authority().as_bytes());
-    if let (AuthScheme::Field { name, prefix }, Some(key)) = (&model.provider.auth.scheme, &model.api_key) {
-        writer::own_field(&mut fields, name, format!("{prefix}{}", key.expose()).as_bytes());
+    if let Some(field) = model.auth_field() {
+        fields.extend_from_slice(field.expose().as_bytes());
     }
     if endpoint.absolute_form()
         && let Some(credentials) = endpoint.proxy.as_ref().and_then(|proxy| proxy.authorization.as_deref())
@@ -176,6 +181,9 @@ fn simulated_path(model: &Model, call: Call) -> String {
         }
         Call::GeminiStream => {
             format!("/v1beta/models/{}:streamGenerateContent?alt=sse", path::escape(&model.upstream_model))
+        }
+        Call::GeminiCountTokens => {
+            format!("/v1beta/models/{}:countTokens", path::escape(&model.upstream_model))
         }
         Call::Embeddings => "/v1/embeddings".to_owned(),
         Call::Models => "/v1/models".to_owned(),
