@@ -127,7 +127,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("store", &["auth", "budget", "config", "dialect", "limits", "provider", "telemetry"]),
     (
         "control",
-        &["auth", "budget", "clock", "config", "limits", "mailbox", "snapshot", "store", "telemetry"],
+        &[
+            "auth",
+            "budget",
+            "clock",
+            "config",
+            "dialect::ProofKey",
+            "limits",
+            "mailbox",
+            "snapshot",
+            "store",
+            "telemetry",
+        ],
     ),
     // Boot: puts everything together
     (

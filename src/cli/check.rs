@@ -41,9 +41,8 @@ pub fn report(home: Option<&Path>, env: &Env, import_dry_run: bool, out: &mut dy
         Err(mistakes) => return print_mistakes(&mistakes, out),
     };
     // What the files name must be usable too: certificates, keys, trust roots.
-    if let Err(mistakes) =
-        Snapshot::build(Arc::clone(&loaded.config), loaded.keys.token_key().clone(), 0, home.root())
-    {
+    let (token_key, proof_key) = (loaded.keys.token_key().clone(), loaded.keys.proof_key().clone());
+    if let Err(mistakes) = Snapshot::build(Arc::clone(&loaded.config), token_key, proof_key, 0, home.root()) {
         return print_mistakes(&mistakes, out);
     }
     for warning in &loaded.warnings {

@@ -68,8 +68,9 @@ fn start(args: &StartArgs) -> Result<(), String> {
         LogFormat::Json => Format::Json,
         LogFormat::Pretty => Format::Pretty,
     };
+    let (token_key, proof_key) = (loaded.keys.token_key().clone(), loaded.keys.proof_key().clone());
     let snapshot =
-        Snapshot::build(Arc::clone(&loaded.config), loaded.keys.token_key().clone(), 1, home.root())
+        Snapshot::build(Arc::clone(&loaded.config), token_key.clone(), proof_key.clone(), 1, home.root())
             .map_err(|mistakes| mistakes.join("\n"))?;
     let snapshot = Arc::new(snapshot);
     let (log, log_writer) = Log::start(Box::new(std::io::stdout()), control::level_of(&snapshot), format)
@@ -107,7 +108,8 @@ fn start(args: &StartArgs) -> Result<(), String> {
         .map_err(|error| format!("cannot start the thread for slow hashes: {error}"))?;
     let prover = Arc::new(prover);
     let control = Control {
-        token_key: loaded.keys.token_key().clone(),
+        token_key,
+        proof_key,
         watch: loaded.watch,
         home: home.clone(),
         lock,
@@ -205,7 +207,8 @@ fn take_over(args: &StartArgs, home: &Home, env: &Env) -> Result<Option<Handed>,
     let failed = |error: std::io::Error| format!("cannot take over {}: {error}", home.root().display());
     let Some(offer) = handover::ask(home).map_err(failed)? else { return Ok(None) };
     let loaded = home::load(home, env).map_err(|mistakes| lines(&mistakes))?;
-    Snapshot::build(Arc::clone(&loaded.config), loaded.keys.token_key().clone(), 0, home.root())
+    let (token_key, proof_key) = (loaded.keys.token_key().clone(), loaded.keys.proof_key().clone());
+    Snapshot::build(Arc::clone(&loaded.config), token_key, proof_key, 0, home.root())
         .map_err(|mistakes| mistakes.join("\n"))?;
     let (wanted, there) = (address_of(args, loaded.config.settings()), offer.address());
     if (wanted.ip(), wanted.port()) != (there.ip(), if wanted.port() == 0 { 0 } else { there.port() }) {

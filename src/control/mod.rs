@@ -16,6 +16,7 @@ use crate::budget::counters::{CounterDeltas, CounterIds, CounterKey, Totals};
 use crate::clock;
 use crate::config::Env;
 use crate::config::settings::{LogLevel, Settings};
+use crate::dialect::ProofKey;
 use crate::limits::{SNAPSHOTS_KEPT_MAX, WATCH_INTERVAL_MS};
 use crate::mailbox::{Mailbox, ToControl};
 use crate::snapshot::Snapshot;
@@ -37,6 +38,8 @@ pub struct Control {
     pub env: Env,
     /// Key of the token hashes.
     pub token_key: TokenKey,
+    /// Key of the envelopes around proofs.
+    pub proof_key: ProofKey,
     /// Tells when a file was edited.
     pub watch: Watch,
     /// Way to the cores.
@@ -184,7 +187,8 @@ impl State {
         }
         let generation = self.generations.last().map_or(0, |snapshot| snapshot.generation) + 1;
         let root: PathBuf = self.control.home.root().to_owned();
-        match Snapshot::build(loaded.config, self.control.token_key.clone(), generation, &root) {
+        let (tokens, proofs) = (self.control.token_key.clone(), self.control.proof_key.clone());
+        match Snapshot::build(loaded.config, tokens, proofs, generation, &root) {
             Ok(mut snapshot) => {
                 if let Some(before) = self.generations.last() {
                     snapshot.tokens.remember(&before.tokens);

@@ -11,6 +11,7 @@ use rustls::{ClientConfig, ServerConfig};
 
 use crate::auth::{Principal, TokenIndex, TokenKey};
 use crate::config::{Config, Token};
+use crate::dialect::ProofKey;
 use crate::net::tls;
 use crate::upstream::{Endpoint, Scheme};
 
@@ -24,6 +25,8 @@ pub struct Snapshot {
     pub config: Arc<Config>,
     /// Project tokens by keyed hash.
     pub tokens: TokenIndex,
+    /// Seals the proofs of providers that travel through another dialect.
+    pub proofs: ProofKey,
     /// Callable models, in file order: index = index of the model in the configuration.
     pub targets: Vec<Target>,
     /// Where targets lead; [`Target::endpoint`] counts in here.
@@ -42,6 +45,7 @@ impl Snapshot {
     pub fn build(
         config: Arc<Config>,
         key: TokenKey,
+        proofs: ProofKey,
         generation: u64,
         home: &Path,
     ) -> Result<Self, Vec<String>> {
@@ -71,7 +75,7 @@ impl Snapshot {
             return Err(mistakes);
         }
         let tokens = TokenIndex::build(key, &config);
-        Ok(Self { generation, config, tokens, targets, endpoints, client_tls, server_tls })
+        Ok(Self { generation, config, tokens, proofs, targets, endpoints, client_tls, server_tls })
     }
 
     /// The token behind a principal of this snapshot.

@@ -14,6 +14,7 @@ use ring::rand::{SecureRandom as _, SystemRandom};
 use crate::auth::TokenKey;
 use crate::config::project::{hex, unhex};
 use crate::config::{Opener, Secret};
+use crate::dialect::ProofKey;
 
 /// How a value that is encrypted at rest begins.
 pub const SEALED_PREFIX: &str = "ENCRYPTED:v1:";
@@ -62,6 +63,7 @@ pub struct Keys {
     at_rest: LessSafeKey,
     login_jwt: [u8; 32],
     token: TokenKey,
+    proof: ProofKey,
     legacy: Option<LessSafeKey>,
     random: SystemRandom,
 }
@@ -87,6 +89,7 @@ impl Keys {
             at_rest: aes(&derive("routerly/v1/at-rest")),
             login_jwt: derive("routerly/v1/login-jwt"),
             token: TokenKey::new(&derive("routerly/v1/token-lookup")),
+            proof: ProofKey::new(&derive("routerly/v1/proof-envelope")),
             legacy: legacy.map(|key| aes(&key.0)),
             random: SystemRandom::new(),
         }
@@ -95,6 +98,11 @@ impl Keys {
     /// The key of the token hash.
     pub fn token_key(&self) -> &TokenKey {
         &self.token
+    }
+
+    /// The key that seals providers' proofs of their thoughts.
+    pub fn proof_key(&self) -> &ProofKey {
+        &self.proof
     }
 
     /// The key that signs sign-in tokens.
