@@ -203,6 +203,21 @@ impl Ask {
         })
     }
 
+    /// Reads a body of Gemini's countTokens: contents, or a whole request.
+    pub(super) fn read_gemini_to_count(body: &[u8]) -> Result<Self, Refusal> {
+        #[derive(Deserialize)]
+        struct Counted {
+            #[serde(rename = "generateContentRequest", alias = "generate_content_request")]
+            whole: Option<Value>,
+        }
+        let counted: Counted =
+            serde_json::from_slice(body).map_err(|error| Refusal::json(Dialect::Gemini, &error))?;
+        match counted.whole {
+            Some(whole) => Self::read_gemini("", false, whole.to_string().as_bytes()),
+            None => Self::read_gemini("", false, body),
+        }
+    }
+
     /// Reads a Gemini body; model and streaming stand in the path.
     pub(super) fn read_gemini(model: &str, stream: bool, body: &[u8]) -> Result<Self, Refusal> {
         let body: GeminiBody =

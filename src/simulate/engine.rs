@@ -322,7 +322,7 @@ impl Turn<'_> {
                 json(format!("{{\"input_tokens\":{tokens}}}").into_bytes())
             }
             Route::GeminiCountTokens => {
-                let tokens = self.count(Ask::read_gemini("", false, request.body)?);
+                let tokens = self.count(Ask::read_gemini_to_count(request.body)?);
                 json(format!("{{\"totalTokens\": {tokens}}}").into_bytes())
             }
             Route::Embeddings => json(embeddings::openai(&self.settings, request.body)?),
