@@ -35,7 +35,7 @@ pub enum GatewayError {
     Forbidden,
     /// No such model, project or path; the text says which.
     NotFound(String),
-    /// A model was found, but it speaks another dialect than the client.
+    /// A model was found, but it speaks another dialect than the client, and translation is off.
     NeedsTranslation {
         /// The client's dialect.
         from: &'static str,
@@ -144,7 +144,7 @@ impl GatewayError {
             Self::Forbidden => "this token is not valid for the project in the path".to_owned(),
             Self::NeedsTranslation { from, to } => {
                 format!(
-                    "the selected model speaks {to} and the request is {from}: translation is not available yet"
+                    "the selected model speaks {to} and the request is {from}: translation is off in this project"
                 )
             }
             Self::NoUpstream => "this project has no usable model".to_owned(),

@@ -11,10 +11,12 @@
 #![allow(clippy::print_stderr, reason = "the gateway's log is shown with the test that failed")]
 #![allow(unreachable_pub, missing_docs, reason = "nothing outside of this binary sees the harness")]
 
+mod dialects;
 mod dns;
 mod docs;
 mod durability;
 mod faults;
+mod gemini;
 mod handover;
 mod harness;
 mod house_rules;
@@ -29,3 +31,4 @@ mod simulate;
 mod support;
 mod takeover;
 mod tls;
+mod translate;

@@ -27,6 +27,23 @@ pub fn credential<'r>(
     }
 }
 
+/// The token of a request to Gemini's paths: in `Authorization`, or as a key in any of the places where Google's clients
+/// put one. All that carry something have to say the same.
+///
+/// # Errors
+/// As for [`credential`].
+pub fn google_credential<'r>(
+    authorization: Option<&'r [u8]>,
+    keys: [Option<&'r [u8]>; 3],
+) -> Result<&'r [u8], AuthError> {
+    let mut given = keys.into_iter().flatten().map(<[u8]>::trim_ascii).filter(|key| !key.is_empty());
+    let first = given.next();
+    if given.any(|key| Some(key) != first) {
+        return Err(AuthError::Mismatch);
+    }
+    credential(authorization, first)
+}
+
 /// The token after `Bearer`, whose case does not matter (RFC 9110, section 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(6)?;
@@ -38,6 +55,25 @@ fn bearer(value: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn google_s_clients_may_put_the_token_into_any_of_their_places() {
+        type Case = (Option<&'static str>, [Option<&'static str>; 3], Result<&'static str, AuthError>);
+        let cases: [Case; 7] = [
+            (None, [None, None, None], Err(AuthError::Missing)),
+            (None, [None, Some("a"), None], Ok("a")),
+            (None, [None, None, Some("a")], Ok("a")),
+            (None, [Some("a"), Some("a"), Some("")], Ok("a")),
+            (None, [None, Some("a"), Some("b")], Err(AuthError::Mismatch)),
+            (Some("Bearer a"), [None, Some("a"), None], Ok("a")),
+            (Some("Bearer a"), [None, None, Some("b")], Err(AuthError::Mismatch)),
+        ];
+        for (authorization, keys, expected) in cases {
+            let keys = keys.map(|key| key.map(str::as_bytes));
+            let found = google_credential(authorization.map(str::as_bytes), keys);
+            assert_eq!(found, expected.map(str::as_bytes), "{authorization:?} {keys:?}");
+        }
+    }
 
     #[test]
     fn either_field_carries_the_token_and_both_must_agree() {

@@ -14,7 +14,7 @@ mod token;
 
 use std::hint::black_box;
 
-pub use credential::credential;
+pub use credential::{credential, google_credential};
 pub use index::{LastToken, Principal, TokenIndex};
 pub use proof::Prover;
 pub use token::{Minted, TokenKey, mint, snippet};

@@ -30,7 +30,7 @@ pub use env::Env;
 pub use limit::{Limit, LimitSet, LimitsMode, Metric, Period, RollingUnit, Window};
 pub use mistake::{Mistake, Warning};
 pub use model::Model;
-pub use project::{HonorRequestedModel, Policy, Project, ProjectModel, Token, TokenHash};
+pub use project::{HonorRequestedModel, Policy, Project, ProjectModel, Token, TokenHash, Translation};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use slow_hash::SlowHash;

@@ -34,6 +34,18 @@ pub enum HonorRequestedModel {
     Pin,
 }
 
+/// What becomes of a request that the best model can only get in another dialect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Translation {
+    /// It is translated; what the other dialect cannot carry is reported.
+    #[default]
+    On,
+    /// It is translated, and refused where anything would be lost.
+    Strict,
+    /// Models that do not speak the client's dialect are not used.
+    Off,
+}
+
 /// A tenant: what its tokens may use, and how requests are routed.
 #[derive(Debug)]
 pub struct Project {
@@ -59,6 +71,8 @@ pub struct Project {
     pub honor_requested_model: HonorRequestedModel,
     /// Overrides the setting of the same name.
     pub server_timing: Option<bool>,
+    /// Whether models of other dialects are used.
+    pub translation: Translation,
     /// Limits of the whole project.
     pub limits: LimitSet,
 }
@@ -195,6 +209,8 @@ impl<'m> Reader<'m> {
             ("prefer", HonorRequestedModel::Prefer),
             ("pin", HonorRequestedModel::Pin),
         ];
+        let translations =
+            [("on", Translation::On), ("strict", Translation::Strict), ("off", Translation::Off)];
         let timeout = f.duration("timeoutMs", 0..=DAY_MS).filter(|timeout| !timeout.is_zero());
         let project = Project {
             id: id.unwrap_or_default().to_owned(),
@@ -210,6 +226,7 @@ impl<'m> Reader<'m> {
                 .word("streamFormat", &[("standard", false), ("events", true)])
                 .unwrap_or_default(),
             server_timing: f.bool("serverTiming"),
+            translation: f.word("translation", &translations).unwrap_or_default(),
             limits: LimitSet::read(f, "budgets"),
         };
         f.also_known(&["description", "members", "autoRouting", "routingModelId", "fallbackRoutingModelIds"]);

@@ -7,13 +7,16 @@ mod operations;
 mod recall;
 mod table;
 
-use crate::auth::{AuthError, LastToken, Principal, credential};
+use std::borrow::Cow;
+
+use crate::auth::{AuthError, LastToken, Principal, credential, google_credential};
 use crate::budget::money::Picodollars;
 use crate::clock;
+use crate::config::Translation;
 use crate::config::settings::TraceStream;
 use crate::dialect::Dialect;
 use crate::dialect::Usage;
-use crate::gateway::{self, After, Client, Exchange, Request, StreamTrace};
+use crate::gateway::{self, After, Client, Exchange, GeminiCall, GeminiForm, Request, StreamTrace};
 use crate::http1::{Framing, KnownField, RequestHead};
 use crate::respond::GatewayError;
 use crate::shard::Shard;
@@ -23,7 +26,7 @@ use crate::telemetry::access::AccessLine;
 use crate::telemetry::labels::{EndedBy, Endpoint};
 use crate::telemetry::log;
 
-use table::{Resolved, Route};
+use table::{GeminiMethod, Resolved, Route, percent_decode};
 
 pub use recall::{Arrival, Recall};
 
@@ -70,7 +73,11 @@ pub fn admit(
 fn judge(view: &View, head: &RequestHead<'_, '_>, last: &mut LastToken, arrival: Arrival) -> Admitted {
     let snapshot = &view.snapshot;
     let settings = snapshot.config.settings();
-    let resolved = table::resolve(head.method, head.path, settings.alias_routes);
+    let mut resolved = table::resolve(head.method, head.path, settings.alias_routes);
+    // Google's SDKs list models under the path that OpenAI's have too; the key tells who asks.
+    if resolved.path.starts_with("/v1/models") && head.fields.find(KnownField::XGoogApiKey).is_some() {
+        resolved.dialect = Dialect::Gemini;
+    }
     let client = Client::of(head, arrival.trace, resolved.dialect);
     let what = match operations::Operation::of(&resolved.route, head, settings) {
         Some(operation) => What::Operation(operation),
@@ -102,7 +109,14 @@ fn admit_to_project(
 ) -> Result<Request, GatewayError> {
     let mut seen = Seen::default();
     seen.look(head)?;
-    let token = credential(seen.authorization, seen.x_api_key).map_err(GatewayError::Unauthorized)?;
+    let key = query_value(head.query, "key").filter(|_| client.dialect == Dialect::Gemini);
+    let token = if client.dialect == Dialect::Gemini {
+        let keys = [seen.x_api_key, seen.x_goog_api_key, key.as_deref().map(str::as_bytes)];
+        google_credential(seen.authorization, keys)
+    } else {
+        credential(seen.authorization, seen.x_api_key)
+    };
+    let token = token.map_err(GatewayError::Unauthorized)?;
     let principal =
         snapshot.tokens.lookup_again(token, last, arrival.unix_ms).map_err(GatewayError::Unauthorized)?;
     let project_index = in_project(snapshot, principal, resolved.slug.as_deref())?;
@@ -138,10 +152,12 @@ fn admit_to_project(
         // Who wants nothing of ours in a stream wants no members of ours either.
         labels: labels && stream_trace != StreamTrace::None,
         streams_by_default: endpoint == Endpoint::Responses && seen.prefers_events,
+        strict: seen.strict.unwrap_or(project.translation == Translation::Strict),
+        gemini: gemini_call(&resolved.route, head.query),
         server_timing: project.server_timing.unwrap_or(settings.server_timing),
         conversation: seen.conversation.map(|id| crate::telemetry::text::clip(id, 256).into()),
         method: if passes { head.method.as_str().to_owned() } else { String::new() },
-        target: if passes { target_of(&resolved.path, head.query) } else { String::new() },
+        target: if passes { target_of(resolved, head.query) } else { String::new() },
         fields: fields.into(),
         has_anthropic_version: seen.has_anthropic_version,
         boundary: seen
@@ -157,6 +173,8 @@ fn admit_to_project(
 struct Seen<'b> {
     authorization: Option<&'b [u8]>,
     x_api_key: Option<&'b [u8]>,
+    x_goog_api_key: Option<&'b [u8]>,
+    strict: Option<bool>,
     content_type: Option<&'b [u8]>,
     is_encoded: bool,
     has_anthropic_version: bool,
@@ -173,6 +191,11 @@ impl<'b> Seen<'b> {
             let twice = match field.known() {
                 KnownField::Authorization => self.authorization.replace(value).is_some(),
                 KnownField::XApiKey => self.x_api_key.replace(value).is_some(),
+                KnownField::XGoogApiKey => self.x_goog_api_key.replace(value).is_some(),
+                KnownField::XRouterlyStrict => {
+                    self.strict = Some(!value.eq_ignore_ascii_case(b"false"));
+                    false
+                }
                 KnownField::ContentType => self.content_type.replace(value).is_some(),
                 KnownField::ContentEncoding => {
                     self.is_encoded = !value.eq_ignore_ascii_case(b"identity");
@@ -252,8 +275,10 @@ fn endpoint_of(resolved: &Resolved<'_>) -> Endpoint {
     match &resolved.route {
         Route::Generate(Dialect::AnthropicMessages) => Endpoint::Messages,
         Route::Generate(Dialect::OpenAiResponses) => Endpoint::Responses,
-        Route::Generate(Dialect::OpenAiChat | Dialect::Gemini) => Endpoint::Chat,
-        Route::CountTokens => Endpoint::CountTokens,
+        Route::Generate(Dialect::OpenAiChat) => Endpoint::Chat,
+        Route::Generate(Dialect::Gemini)
+        | Route::Gemini(_, GeminiMethod::Generate | GeminiMethod::Stream) => Endpoint::Gemini,
+        Route::CountTokens | Route::Gemini(_, GeminiMethod::CountTokens) => Endpoint::CountTokens,
         Route::Models | Route::Model(_) => Endpoint::Models,
         Route::Passthrough if resolved.path == "/v1/embeddings" => Endpoint::Embeddings,
         Route::Passthrough => Endpoint::Passthrough,
@@ -261,11 +286,36 @@ fn endpoint_of(resolved: &Resolved<'_>) -> Endpoint {
     }
 }
 
-fn target_of(path: &str, query: Option<&str>) -> String {
-    match query {
-        Some(query) => format!("{path}?{query}"),
-        None => path.to_owned(),
+/// Path and query as a provider may see them: a Gemini client's key is ours.
+fn target_of(resolved: &Resolved<'_>, query: Option<&str>) -> String {
+    let path = &resolved.path;
+    let Some(query) = query else { return path.clone().into_owned() };
+    if resolved.dialect != Dialect::Gemini {
+        return format!("{path}?{query}");
     }
+    let kept: Vec<&str> = query.split('&').filter(|pair| name_of(pair) != "key").collect();
+    if kept.is_empty() { path.clone().into_owned() } else { format!("{path}?{}", kept.join("&")) }
+}
+
+/// The name of a query's parameter, decoded.
+fn name_of(pair: &str) -> Cow<'_, str> {
+    percent_decode(pair.split('=').next().unwrap_or_default())
+}
+
+/// The value of a query's parameter, decoded.
+fn query_value<'q>(query: Option<&'q str>, name: &str) -> Option<Cow<'q, str>> {
+    let pair = query?.split('&').find(|pair| name_of(pair) == name)?;
+    Some(percent_decode(pair.split_once('=').map_or("", |(_, value)| value)))
+}
+
+fn gemini_call(route: &Route, query: Option<&str>) -> Option<GeminiCall> {
+    let Route::Gemini(model, method) = route else { return None };
+    let form = match method {
+        GeminiMethod::Generate | GeminiMethod::CountTokens => GeminiForm::Whole,
+        GeminiMethod::Stream if query_value(query, "alt").as_deref() == Some("sse") => GeminiForm::Events,
+        GeminiMethod::Stream => GeminiForm::Array,
+    };
+    Some(GeminiCall { model: model.clone(), form })
 }
 
 /// Runs the handler.
@@ -276,7 +326,9 @@ pub async fn serve(exchange: &mut Exchange<'_>, admitted: Admitted) -> After {
         What::Refused(error) => Box::pin(refuse(exchange, &client, &error)).await,
         What::Operation(operation) => Box::pin(operation.run(exchange, &client)).await,
         What::Project(request, route) => match route {
-            Route::Generate(_) | Route::CountTokens => gateway::generate(exchange, request).await,
+            Route::Generate(_) | Route::Gemini(..) | Route::CountTokens => {
+                gateway::generate(exchange, request).await
+            }
             Route::Models => Box::pin(gateway::models(exchange, *request)).await,
             Route::Model(id) => Box::pin(gateway::one_model(exchange, *request, &id)).await,
             Route::ToolsList => {

@@ -12,11 +12,13 @@ use crate::http1::Method;
 pub(super) enum Route {
     /// Generation of text in a dialect: Chat Completions, Responses or Messages.
     Generate(Dialect),
+    /// Gemini's calls of a model, whose name is in the path, decoded.
+    Gemini(String, GeminiMethod),
     /// `POST /v1/messages/count_tokens`.
     CountTokens,
-    /// `GET /v1/models`.
+    /// `GET /v1/models` and `GET /v1beta/models`.
     Models,
-    /// `GET /v1/models/{id}`; the id is decoded.
+    /// `GET /v1/models/{id}` and `GET /v1beta/models/{id}`; the id is decoded.
     Model(String),
     /// Any other path of a provider's API: forwarded as it is.
     Passthrough,
@@ -36,6 +38,17 @@ pub(super) enum Route {
     Ambiguous,
     /// `OPTIONS`: what a browser asks before it calls from another origin.
     Preflight,
+}
+
+/// What a Gemini client asks of a model: the word behind the last colon of the path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum GeminiMethod {
+    /// `:generateContent`.
+    Generate,
+    /// `:streamGenerateContent`.
+    Stream,
+    /// `:countTokens`.
+    CountTokens,
 }
 
 /// A resolved request line.
@@ -69,7 +82,7 @@ pub(super) fn resolve<'p>(method: Method<'_>, path: &'p str, aliases: bool) -> R
 fn split_project(path: &str) -> (Option<Cow<'_, str>>, &str) {
     let Some(rest) = path.strip_prefix("/projects/") else { return (None, path) };
     match rest.find('/') {
-        Some(at) if at > 0 && rest[at..].starts_with("/v1/") => {
+        Some(at) if at > 0 && (rest[at..].starts_with("/v1/") || rest[at..].starts_with("/v1beta/")) => {
             (Some(percent_decode(&rest[..at])), &rest[at..])
         }
         _ => (None, path),
@@ -119,7 +132,7 @@ fn dialect_of(path: &str, as_received: &str) -> Dialect {
         Dialect::AnthropicMessages
     } else if path.starts_with("/v1/responses") {
         Dialect::OpenAiResponses
-    } else if path.starts_with("/v1beta/") {
+    } else if path.starts_with("/v1beta/") || gemini_call(path).is_some() {
         Dialect::Gemini
     } else {
         Dialect::OpenAiChat
@@ -133,7 +146,7 @@ fn route(method: Method<'_>, path: &str, scoped: bool) -> Route {
         "/v1/responses" if method == Method::Post => Route::Generate(Dialect::OpenAiResponses),
         "/v1/messages" if method == Method::Post => Route::Generate(Dialect::AnthropicMessages),
         "/v1/messages/count_tokens" if method == Method::Post => Route::CountTokens,
-        "/v1/models" if reads => Route::Models,
+        "/v1/models" | "/v1beta/models" if reads => Route::Models,
         _ if scoped => model_or_passthrough(method, path),
         "/" if reads => Route::Root,
         "/health" if reads => Route::Health,
@@ -145,8 +158,28 @@ fn route(method: Method<'_>, path: &str, scoped: bool) -> Route {
     }
 }
 
+/// The model and the method of a Gemini call. The model's id may hold slashes and colons.
+fn gemini_call(path: &str) -> Option<(&str, GeminiMethod)> {
+    let (model, method) = model_of(path)?.rsplit_once(':')?;
+    let method = match method {
+        "generateContent" => GeminiMethod::Generate,
+        "streamGenerateContent" => GeminiMethod::Stream,
+        "countTokens" => GeminiMethod::CountTokens,
+        _ => return None,
+    };
+    (!model.is_empty()).then_some((model, method))
+}
+
+/// What stands behind `/v1/models/` or `/v1beta/models/`.
+fn model_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/v1/models/").or_else(|| path.strip_prefix("/v1beta/models/"))
+}
+
 fn model_or_passthrough(method: Method<'_>, path: &str) -> Route {
-    match path.strip_prefix("/v1/models/") {
+    if let Some((model, call)) = gemini_call(path).filter(|_| method == Method::Post) {
+        return Route::Gemini(percent_decode(model).into_owned(), call);
+    }
+    match model_of(path) {
         // Ids may hold slashes, raw or encoded. `DELETE` of a fine-tuned model is the provider's.
         Some(id) if !id.is_empty() && matches!(method, Method::Get | Method::Head) => {
             Route::Model(percent_decode(id).into_owned())
@@ -195,6 +228,28 @@ mod tests {
             (Method::Get, "/v1/models/gpt-5-mini", Route::Model("gpt-5-mini".into()), None),
             (Method::Get, "/v1/models/openai/gpt-5", Route::Model("openai/gpt-5".into()), None),
             (Method::Get, "/v1/models/openai%2Fgpt-5", Route::Model("openai/gpt-5".into()), None),
+            (Method::Get, "/v1beta/models", Route::Models, None),
+            (Method::Get, "/v1beta/models/openai/gpt-5", Route::Model("openai/gpt-5".into()), None),
+            (
+                Method::Post,
+                "/v1beta/models/gemini-3:generateContent",
+                Route::Gemini("gemini-3".into(), GeminiMethod::Generate),
+                None,
+            ),
+            (
+                Method::Post,
+                "/v1/models/ollama%2Fllama3:8b:streamGenerateContent",
+                Route::Gemini("ollama/llama3:8b".into(), GeminiMethod::Stream),
+                None,
+            ),
+            (
+                Method::Post,
+                "/projects/demo/v1beta/models/m:countTokens",
+                Route::Gemini("m".into(), GeminiMethod::CountTokens),
+                Some("demo"),
+            ),
+            (Method::Post, "/v1beta/models/m:embedContent", Route::Passthrough, None),
+            (Method::Post, "/v1beta/models/:generateContent", Route::Passthrough, None),
             (Method::Delete, "/v1/models/ft:x", Route::Passthrough, None),
             (Method::Get, "/v1/chat/completions", Route::Passthrough, None),
             (Method::Get, "/v1/responses/resp_1", Route::Passthrough, None),
@@ -243,5 +298,8 @@ mod tests {
         assert_eq!(dialect("/projects/x/v1/messages"), Dialect::AnthropicMessages);
         assert_eq!(dialect("/anthropic/v1/models"), Dialect::AnthropicMessages);
         assert_eq!(dialect("/v1/chat/completions"), Dialect::OpenAiChat);
+        assert_eq!(dialect("/v1beta/models/m:generateContent"), Dialect::Gemini);
+        assert_eq!(dialect("/v1/models/m:generateContent"), Dialect::Gemini);
+        assert_eq!(dialect("/v1/models/m"), Dialect::OpenAiChat);
     }
 }

@@ -1,12 +1,15 @@
 //! A request for generated text (or a count of tokens), from body to relay.
 
+use super::answer::Answer;
 use super::attempt::{self, AttemptError, Wire};
 use super::body::{self, BodyError};
 use super::exchange::{After, Exchange};
 use super::ledger::Ledger;
 use super::relay::{self, Relaying};
-use super::request::{Request, StreamTrace};
+use super::request::{GeminiForm, Request, StreamTrace};
+use super::translated::{self, Job};
 use crate::clock;
+use crate::config::Translation;
 use crate::config::settings::OnFull;
 use crate::dialect::Dialect;
 use crate::dialect::trace::{TraceEntry, TraceSummary, write_trace, write_trace_entry};
@@ -49,12 +52,31 @@ pub async fn generate(exchange: &mut Exchange<'_>, request: Box<Request>) -> Aft
     if request.streams_by_default && facts.stream.is_none() {
         facts.add_stream();
     }
-    ledger.asked(facts.model(&body), facts.is_stream(), body.len());
-    let ranked = match candidates(snapshot, &request, facts.model(&body)) {
+    let asked = Asked::of(&request, &body, &facts);
+    ledger.asked(asked.model, asked.stream, body.len());
+    let ranked = match candidates(snapshot, &request, asked.model) {
         Ok(ranked) => ranked,
         Err(error) => return exchange.refuse(&request, &mut ledger, &error).await,
     };
-    run(exchange, &request, &mut ledger, snapshot, &ranked, &body, &facts).await
+    run(exchange, &request, &mut ledger, snapshot, &ranked, &asked).await
+}
+
+/// What a request says, in its body or, in Gemini's dialect, in its URL.
+struct Asked<'a> {
+    body: &'a [u8],
+    facts: &'a RequestFacts,
+    model: Option<&'a str>,
+    stream: bool,
+}
+
+impl<'a> Asked<'a> {
+    fn of(request: &'a Request, body: &'a [u8], facts: &'a RequestFacts) -> Self {
+        let (model, stream) = match &request.gemini {
+            Some(call) => (Some(call.model.as_str()), call.form != GeminiForm::Whole),
+            None => (facts.model(body), facts.is_stream()),
+        };
+        Self { body, facts, model, stream }
+    }
 }
 
 /// Whether the record of another request can be kept, or need not be.
@@ -69,7 +91,8 @@ fn candidates(
 ) -> Result<Vec<usize>, GatewayError> {
     let project = &snapshot.config.projects()[request.project as usize];
     let mut ranked = Vec::with_capacity(project.models.len());
-    let wanted = Wanted { dialect: request.client.dialect, model, embedding: false };
+    let translate = project.translation != Translation::Off;
+    let wanted = Wanted { dialect: request.client.dialect, model, translate, embedding: false };
     match routing::rank(snapshot, project, wanted, &mut ranked) {
         Ok(()) => Ok(ranked),
         Err(error) => Err(no_candidate(error, request.client.dialect, model)),
@@ -100,22 +123,41 @@ async fn run(
     ledger: &mut Ledger,
     snapshot: &Snapshot,
     ranked: &[usize],
-    body: &[u8],
-    facts: &RequestFacts,
+    asked: &Asked<'_>,
 ) -> After {
+    let Asked { body, facts, .. } = *asked;
     let mut splices = Splices::new();
     let mut last = None;
     let mut calls = Calls::default();
     for &index in ranked {
         let target = &snapshot.targets[index];
+        let first_byte = match first_byte_timeout(snapshot, request, target) {
+            Ok(first_byte) => first_byte,
+            Err(error) => {
+                last = Some(error);
+                break;
+            }
+        };
+        if translated::is_needed(request, target) {
+            calls.begin(request, index);
+            match translate(exchange, request, ledger, snapshot, index, asked, first_byte, &calls).await {
+                Ok(after) => return after,
+                Err(error) => {
+                    calls.failed(request, &error);
+                    last = Some(error);
+                }
+            }
+            continue;
+        }
         let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
         let asks_usage = request.client.dialect == Dialect::OpenAiChat
             && facts.is_stream()
             && !facts.includes_usage()
             && !strip.contains(&"stream_options");
         let same_name = facts.model(body) == Some(target.model.upstream_model.as_str());
+        let names_model = request.gemini.is_none();
         let edits = Edits {
-            model: (!same_name).then_some(target.model.upstream_model.as_str()),
+            model: (names_model && !same_name).then_some(target.model.upstream_model.as_str()),
             stream: facts.adds_stream(),
             include_usage: asks_usage,
             strip: &strip,
@@ -124,35 +166,16 @@ async fn run(
             last = Some(GatewayError::Internal);
             continue;
         }
-        let first_byte = match first_byte_timeout(snapshot, request, target) {
-            Ok(first_byte) => first_byte,
-            Err(error) => {
-                last = Some(error);
-                break;
-            }
-        };
         calls.begin(request, index);
-        match send(exchange, request, ledger, index, target, body, &splices, first_byte).await {
-            Err(AttemptError::ClientGone) => {
-                ledger.client_gone();
-                return After::Abort;
-            }
-            Err(AttemptError::Failed(error)) => {
-                ledger.attempt_failed(&error);
+        let sent = send(exchange, request, ledger, index, target, asked, &splices, first_byte).await;
+        match judged(exchange, ledger, sent, request.client.dialect).await {
+            Judged::Gone => return After::Abort,
+            Judged::Failed(error) => {
                 calls.failed(request, &error);
                 last = Some(error);
             }
-            Ok(answer) if matches!(answer.head.status, 401 | 403) => {
-                // Its text is about our key; the client must not take its own for the wrong one.
-                let status = answer.head.status;
-                let said = relay::refusal(exchange, answer, request.client.dialect).await;
-                let error = GatewayError::UpstreamAuth { status };
-                ledger.key_refused(&error, status, said.as_deref());
-                calls.failed(request, &error);
-                last = Some(error);
-            }
-            Ok(answer) => {
-                let mut opening = opening(request, facts, target, ledger, body.len());
+            Judged::Answer(answer) => {
+                let mut opening = opening(request, asked, target, ledger);
                 if request.stream_trace == StreamTrace::Full && !opening.is_empty() {
                     calls.append_entries(&mut opening, request, snapshot, target, &ledger.trace_text());
                 }
@@ -170,6 +193,76 @@ async fn run(
     }
     let last = last.unwrap_or_else(none_usable);
     exchange.refuse(request, ledger, &last).await
+}
+
+/// What an attempt has brought.
+enum Judged {
+    /// An answer for the client.
+    Answer(Answer),
+    /// Nothing; another candidate may do better.
+    Failed(GatewayError),
+    /// The client is gone.
+    Gone,
+}
+
+/// Books what an attempt has brought, unless it is an answer for the client. `dialect` is the provider's.
+async fn judged(
+    exchange: &mut Exchange<'_>,
+    ledger: &mut Ledger,
+    sent: Result<Answer, AttemptError>,
+    dialect: Dialect,
+) -> Judged {
+    match sent {
+        Err(AttemptError::ClientGone) => {
+            ledger.client_gone();
+            Judged::Gone
+        }
+        Err(AttemptError::Failed(error)) => {
+            ledger.attempt_failed(&error);
+            Judged::Failed(error)
+        }
+        Ok(answer) if matches!(answer.head.status, 401 | 403) => {
+            // Its text is about our key; the client must not take its own for the wrong one.
+            let status = answer.head.status;
+            let said = relay::refusal(exchange, answer, dialect).await;
+            let error = GatewayError::UpstreamAuth { status };
+            ledger.key_refused(&error, status, said.as_deref());
+            Judged::Failed(error)
+        }
+        Ok(answer) => Judged::Answer(answer),
+    }
+}
+
+/// Asks a candidate in its own dialect. `Err`: another candidate may do better.
+async fn translate(
+    exchange: &mut Exchange<'_>,
+    request: &Request,
+    ledger: &mut Ledger,
+    snapshot: &Snapshot,
+    index: usize,
+    asked: &Asked<'_>,
+    first_byte: std::time::Duration,
+    calls: &Calls,
+) -> Result<After, GatewayError> {
+    let target = &snapshot.targets[index];
+    ledger.tries(index);
+    if request.endpoint == Endpoint::CountTokens && !translated::counts(target) {
+        return translated::estimate(exchange, request, ledger, target, asked.body).await;
+    }
+    let job = Job::new(snapshot, request, target, asked.body, asked.stream)?;
+    let _held = exchange.shard.hold_bytes(job.body_bytes()).ok_or(GatewayError::Busy)?;
+    let sent = job.send(exchange, request, ledger, index, target, first_byte).await;
+    match judged(exchange, ledger, sent, job.dialect).await {
+        Judged::Gone => Ok(After::Abort),
+        Judged::Failed(error) => Err(error),
+        Judged::Answer(answer) => {
+            let mut opening = opening(request, asked, target, ledger);
+            if request.stream_trace == StreamTrace::Full && !opening.is_empty() {
+                calls.append_entries(&mut opening, request, snapshot, target, &ledger.trace_text());
+            }
+            Ok(job.relay(exchange, request, ledger, answer, target, &opening).await)
+        }
+    }
 }
 
 /// How long a target has for its first byte: its own setting, the project's, the general one, and never longer than
@@ -207,13 +300,15 @@ async fn send(
     ledger: &mut Ledger,
     index: usize,
     target: &Target,
-    body: &[u8],
+    asked: &Asked<'_>,
     splices: &Splices,
     first_byte: std::time::Duration,
-) -> Result<super::answer::Answer, AttemptError> {
-    let call = match request.endpoint {
-        Endpoint::CountTokens => Call::CountTokens,
-        _ => Call::generate(request.client.dialect, false),
+) -> Result<Answer, AttemptError> {
+    let body = asked.body;
+    let call = match (request.endpoint, request.client.dialect) {
+        (Endpoint::CountTokens, Dialect::Gemini) => Call::GeminiCountTokens,
+        (Endpoint::CountTokens, _) => Call::CountTokens,
+        (_, dialect) => Call::generate(dialect, asked.stream),
     };
     let mut head = exchange.shard.take_head();
     head.extend_from_slice(target.head(call));
@@ -237,20 +332,14 @@ async fn send(
 }
 
 /// The event or comment that opens a stream.
-fn opening(
-    request: &Request,
-    facts: &RequestFacts,
-    target: &Target,
-    ledger: &Ledger,
-    body_bytes: usize,
-) -> Vec<u8> {
+fn opening(request: &Request, asked: &Asked<'_>, target: &Target, ledger: &Ledger) -> Vec<u8> {
     let mut out = Vec::new();
-    if request.stream_trace == StreamTrace::None || !facts.is_stream() {
+    if request.stream_trace == StreamTrace::None || !asked.stream {
         return out;
     }
     let estimate = crate::dialect::Usage {
-        input: (body_bytes as u64).div_ceil(4),
-        output: facts.output_tokens_max().unwrap_or(crate::limits::ESTIMATED_OUTPUT_TOKENS),
+        input: (asked.body.len() as u64).div_ceil(4),
+        output: asked.facts.output_tokens_max().unwrap_or(crate::limits::ESTIMATED_OUTPUT_TOKENS),
         ..crate::dialect::Usage::default()
     };
     let trace_id = ledger.trace_text();

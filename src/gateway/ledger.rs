@@ -332,7 +332,7 @@ impl Ledger {
     }
 
     fn produces_tokens(&self) -> bool {
-        matches!(self.endpoint, Endpoint::Chat | Endpoint::Responses | Endpoint::Messages)
+        matches!(self.endpoint, Endpoint::Chat | Endpoint::Responses | Endpoint::Messages | Endpoint::Gemini)
     }
 
     fn estimate(&self, output_chars: u64) -> Usage {

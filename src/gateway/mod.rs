@@ -10,6 +10,7 @@
 //! ```
 
 mod answer;
+mod array;
 mod attempt;
 mod body;
 mod call;
@@ -23,6 +24,7 @@ mod passthrough;
 mod relay;
 mod request;
 mod source;
+mod translated;
 mod withhold;
 
 pub use call::generate;
@@ -30,4 +32,4 @@ pub use exchange::{After, Exchange};
 pub use form::boundary as form_boundary;
 pub use local::{append_body, begin_head, models, one_model, plain, write_error};
 pub use passthrough::pass_through;
-pub use request::{Client, Request, StreamTrace, append_forwarded};
+pub use request::{Client, GeminiCall, GeminiForm, Request, StreamTrace, append_forwarded};

@@ -20,6 +20,26 @@ pub enum StreamTrace {
     Full,
 }
 
+/// What the URL of a Gemini request says that other dialects say in the body.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GeminiCall {
+    /// The model's name, decoded.
+    pub model: String,
+    /// The answer's form.
+    pub form: GeminiForm,
+}
+
+/// In which form a Gemini client wants its answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GeminiForm {
+    /// `:generateContent`, `:countTokens`: one object.
+    Whole,
+    /// `:streamGenerateContent?alt=sse`: server-sent events.
+    Events,
+    /// `:streamGenerateContent`: one array, element by element.
+    Array,
+}
+
 /// How this client has to be answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
@@ -64,6 +84,10 @@ pub struct Request {
     pub labels: bool,
     /// Whether the client wants a stream where the body does not say (Responses alone).
     pub streams_by_default: bool,
+    /// Whether what a translation would lose is refused.
+    pub strict: bool,
+    /// What a Gemini client's URL says.
+    pub gemini: Option<GeminiCall>,
     /// Whether `Server-Timing` is answered.
     pub server_timing: bool,
     /// Id of the conversation, if the client named one.

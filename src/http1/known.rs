@@ -92,6 +92,7 @@ known_fields! {
     XRouterlyTraceId = "x-routerly-trace-id",
     XRouterlyConversationId = "x-routerly-conversation-id",
     XRouterlyStream = "x-routerly-stream",
+    XRouterlyStrict = "x-routerly-strict",
     // CORS.
     Origin = "origin",
     AccessControlRequestMethod = "access-control-request-method",
@@ -184,6 +185,7 @@ impl KnownField {
                 | Self::XRouterlyTraceId
                 | Self::XRouterlyConversationId
                 | Self::XRouterlyStream
+                | Self::XRouterlyStrict
                 | Self::XRouterlyOther
         )
     }

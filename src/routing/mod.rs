@@ -1,7 +1,8 @@
 //! Candidates and request facts to a ranked list. Pure: same input, same ranking.
 //!
-//! Owns which models of a project may answer and in which order: that of the project. The requested name chooses
-//! nothing, unless the project says so: then a candidate that it names comes first (`prefer`) or stands alone (`pin`).
+//! Owns which models of a project may answer and in which order: those that speak the client's dialect, then those that
+//! need a translation, each in the project's order. The requested name chooses nothing, unless the project says so: then
+//! candidates that it names come first (`prefer`) or stand alone (`pin`).
 //!
 //! Source: the project's routing specification, section 2.
 
@@ -16,6 +17,8 @@ pub struct Wanted<'a> {
     pub dialect: Dialect,
     /// The model that the client named; `None` where it named none.
     pub model: Option<&'a str>,
+    /// Whether models of other dialects can be used.
+    pub translate: bool,
     /// Whether models that only embed are meant.
     pub embedding: bool,
 }
@@ -27,7 +30,7 @@ pub enum NoCandidate {
     NoneUsable,
     /// A pinned project has no model of that name.
     Unknown,
-    /// Models are there, but none speaks the client's dialect; the best one speaks this.
+    /// Models are there, but none speaks the client's dialect, and translation is off; the best one speaks this.
     OtherDialect(Dialect),
 }
 
@@ -50,28 +53,29 @@ pub fn rank(
             wanted.model.filter(|name| !AUTOMATIC.contains(name))
         }
     };
-    let mut named_count = 0;
+    // Named and native, named, native, the rest.
+    let mut counts = [0_usize; 4];
     for entry in &project.models {
         let target = &snapshot.targets[entry.model];
         if !target.is_usable() || (target.model.capabilities.embedding == Some(true)) != wanted.embedding {
             continue;
         }
         let named = wished.is_some_and(|name| is_named(target, name));
+        let native = target.speaks(wanted.dialect);
         any_named |= named;
-        if !target.speaks(wanted.dialect) {
+        if !native && !wanted.translate {
             let first = target.model.dialects.iter().next();
-            if other_dialect.is_none() || (named && named_count == 0) {
+            if other_dialect.is_none() || (named && counts[0] == 0) {
                 other_dialect = first.or(other_dialect);
             }
             continue;
         }
-        if named {
-            ranked.insert(named_count, entry.model);
-            named_count += 1;
-        } else {
-            ranked.push(entry.model);
-        }
+        let class = 2 * usize::from(!named) + usize::from(!native);
+        let place = counts[..=class].iter().sum();
+        ranked.insert(place, entry.model);
+        counts[class] += 1;
     }
+    let named_count = counts[0] + counts[1];
     if let (HonorRequestedModel::Pin, Some(_)) = (project.honor_requested_model, wished) {
         if !any_named {
             return Err(NoCandidate::Unknown);

@@ -42,7 +42,9 @@ words! {
         Responses = "responses",
         /// `POST /v1/messages`.
         Messages = "messages",
-        /// `POST /v1/messages/count_tokens`.
+        /// `POST /v1beta/models/{model}:generateContent` and `:streamGenerateContent`.
+        Gemini = "gemini",
+        /// `POST /v1/messages/count_tokens`, `POST /v1beta/models/{model}:countTokens`.
         CountTokens = "count_tokens",
         /// `POST /v1/embeddings`.
         Embeddings = "embeddings",

@@ -166,10 +166,13 @@ fn a_browser_on_another_origin_may_ask_and_read() {
 }
 
 #[test]
-fn a_pair_that_would_need_translation_is_refused_with_501() {
+fn a_pair_that_would_need_translation_is_refused_with_501_where_it_is_off() {
     on_each_driver(|driver| {
-        let gateway =
-            Setup::new().driver(driver).model(simulated("only/anthropic", "anthropic-messages")).start();
+        let gateway = Setup::new()
+            .driver(driver)
+            .model(simulated("only/anthropic", "anthropic-messages"))
+            .project("translation", "off")
+            .start();
         let mut client = gateway.client();
         for path in ["/v1/chat/completions", "/v1/responses"] {
             let answer = client.call(post(path, "", &chat())).expect(501);

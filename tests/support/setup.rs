@@ -46,13 +46,15 @@ impl Setup {
     }
 
     /// A model of provider `custom` with key `provider-key` for each dialect, all at `upstream`: `up/chat`,
-    /// `up/responses` and `up/messages`, whose ids at the provider are `chat`, `responses` and `messages`.
+    /// `up/responses` and `up/messages`, whose ids at the provider are `chat`, `responses` and `messages`. Each answers
+    /// clients of its own dialect only.
     pub fn with_upstream(upstream: &MockUpstream) -> Self {
         Self::new().upstream_models(&upstream.url())
     }
 
     /// The models of [`Setup::with_upstream`] at a URL.
     pub fn upstream_models(self, url: &str) -> Self {
+        let this = self.project("translation", "off");
         let model = |name: &str, provider: &str, dialect: &str| {
             json!({
                 "id": format!("up/{name}"), "name": name, "provider": provider, "endpoint": url,
@@ -60,7 +62,7 @@ impl Setup {
                 "cost": {"inputPerMillion": 1, "outputPerMillion": 2}, "contextWindow": 128_000,
             })
         };
-        self.model(model("chat", "custom", "openai-chat"))
+        this.model(model("chat", "custom", "openai-chat"))
             .model(model("responses", "custom", "openai-responses"))
             .model(model("messages", "anthropic", "anthropic-messages"))
     }

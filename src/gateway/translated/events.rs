@@ -1,0 +1,285 @@
+//! Streams, event by event.
+
+use std::borrow::Cow;
+
+use super::{Answering, Way, wants_array};
+use crate::dialect::context::Ids;
+use crate::dialect::error::{ErrorBody, StreamPosition, write_stream_error};
+use crate::dialect::ir::{Fault as ProviderFault, FaultCase};
+use crate::dialect::translate::StreamTranslation;
+use crate::dialect::{Dialect, UsageTap};
+use crate::gateway::array::ArrayFrame;
+use crate::gateway::exchange::{After, Exchange};
+use crate::gateway::ledger::{Ending, Ledger};
+use crate::gateway::outgoing::{ClientFraming, Outgoing};
+use crate::gateway::request::Request;
+use crate::gateway::source::{Fault, Span};
+use crate::http1::{Framing, writer};
+use crate::limits::ANSWER_HEADROOM_BYTES;
+use crate::net::Buffer;
+use crate::telemetry::labels::{EndedBy, Outcome};
+
+/// What becomes of the provider's events.
+enum Retelling {
+    /// They are translated.
+    Translation(Box<StreamTranslation>),
+    /// Gemini's events become elements of one array.
+    Array {
+        /// Puts them there.
+        frame: ArrayFrame,
+        /// The stream is over without its end mark.
+        cut: bool,
+    },
+}
+
+const CUT: &str = "the provider ended the stream without its end mark";
+
+impl Retelling {
+    /// Takes the provider's next bytes and appends what the client gets for them.
+    fn feed(&mut self, payload: &[u8], out: &mut Vec<u8>) {
+        match self {
+            Self::Translation(translation) => translation.feed(payload, out),
+            Self::Array { frame, .. } => frame.push(payload, out),
+        }
+    }
+
+    /// Nothing follows: the provider's body is complete, or the reader has given up.
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        match self {
+            Self::Translation(translation) => translation.finish(out),
+            Self::Array { frame, .. } => frame.end(out),
+        }
+    }
+
+    /// The stream cannot go on.
+    fn fail(&mut self, too_slow: bool, message: &str, trace_id: &str, out: &mut Vec<u8>) {
+        match self {
+            Self::Translation(translation) => {
+                let case = if too_slow { FaultCase::Timeout } else { FaultCase::Internal };
+                translation.fail(case, message, out);
+            }
+            Self::Array { frame, .. } => {
+                let (code, status) = if too_slow { ("timeout", 504) } else { ("upstream_error", 502) };
+                let error = ErrorBody { code, status, message, trace_id };
+                let mut event = Vec::new();
+                write_stream_error(&mut event, Dialect::Gemini, &error, &StreamPosition::default());
+                frame.push(&event, out);
+                frame.end(out);
+            }
+        }
+    }
+
+    /// What the provider's stream failed of, by its own word or by the reader's.
+    fn failure(&self) -> Option<&ProviderFault<'static>> {
+        match self {
+            Self::Translation(translation) => translation.failure(),
+            Self::Array { .. } => None,
+        }
+    }
+
+    /// [`Retelling::failure`] as text.
+    fn failure_text(&self) -> Option<Cow<'_, str>> {
+        match self {
+            Self::Translation(translation) => {
+                translation.failure().map(|fault| fault.message.decode().unwrap_or_default())
+            }
+            Self::Array { cut, .. } => cut.then_some(Cow::Borrowed(CUT)),
+        }
+    }
+
+    fn has_started(&self) -> bool {
+        match self {
+            Self::Translation(translation) => translation.has_started(),
+            Self::Array { .. } => true,
+        }
+    }
+}
+
+impl Answering<'_> {
+    /// Relays a stream of events.
+    pub(super) async fn events(
+        mut self,
+        exchange: &mut Exchange<'_>,
+        request: &Request,
+        ledger: &mut Ledger,
+        mut buffer: Buffer,
+        mut span: Span,
+    ) -> After {
+        let mut retelling = self.retelling(exchange, request);
+        self.relay.whole_events = true;
+        let is_array = wants_array(request);
+        // The head waits for the first event: a stream that begins with an error is answered with its status.
+        let mut out = Vec::new();
+        loop {
+            self.retell_read(&mut retelling, &buffer[span.start..span.end], &mut out);
+            if !out.is_empty() || self.is_over(&retelling) {
+                break;
+            }
+            if let Err(fault) = self.next_read(exchange, &mut buffer, &mut span).await {
+                let fields = std::mem::take(&mut self.fields);
+                return self.relay.fail_before_head(exchange, request, ledger, fault, fields).await;
+            }
+        }
+        drop(buffer);
+        self.settle_if_over(ledger, &retelling);
+        if let Some(fault) = retelling.failure().filter(|_| !retelling.has_started()) {
+            let fault = fault.clone();
+            return self.send_fault(exchange, request, ledger, &fault).await;
+        }
+        ledger.stream_opened();
+        let framing = ClientFraming::of(Framing::Chunked, false, request.client.http10, true);
+        let keeps = exchange.keeps_alive(&request.client) && framing != ClientFraming::UntilClose;
+        let mut head = exchange.shard.take_head();
+        self.begin_head(&mut head, 200, request, ledger, keeps);
+        let content_type: &[u8] = if is_array { b"application/json" } else { b"text/event-stream" };
+        writer::own_field(&mut head, "content-type", content_type);
+        writer::own_field(&mut head, "cache-control", b"no-cache");
+        framing.append_field(&mut head);
+        writer::end(&mut head);
+        let mut outgoing = Outgoing::new(framing, head);
+        if !is_array && !self.opening.is_empty() {
+            outgoing.open_with(self.opening);
+        }
+        let after = self.run(exchange, ledger, &mut outgoing, &mut retelling, out).await;
+        exchange.shard.give_back_head(outgoing.into_memory());
+        self.give_back(exchange);
+        match after {
+            After::KeepAlive if !keeps => After::Close,
+            after => after,
+        }
+    }
+
+    async fn run(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        ledger: &mut Ledger,
+        outgoing: &mut Outgoing,
+        retelling: &mut Retelling,
+        mut out: Vec<u8>,
+    ) -> After {
+        loop {
+            let over = self.is_over(retelling);
+            // A client that takes its time must not make the provider look slow.
+            self.relay.source.conn.deadline().clear();
+            let sent = if over || !out.is_empty() {
+                outgoing.send_slice(exchange.conn, &out, over).await
+            } else {
+                Ok(())
+            };
+            exchange.shard.give_back_head(std::mem::take(&mut out));
+            if sent.is_err() {
+                return self.relay.client_gone(ledger);
+            }
+            ledger.relayed();
+            if over {
+                return if outgoing.ends_by_close() { After::Close } else { After::KeepAlive };
+            }
+            if let Err(fault) = self.relay.wait_audibly(exchange, outgoing).await {
+                return self.fail(exchange, ledger, outgoing, retelling, &fault).await;
+            }
+            let mut buffer = exchange.shard.buffers.take();
+            let mut span = Span { start: 0, end: 0 };
+            let read = self.next_read(exchange, &mut buffer, &mut span).await;
+            out = exchange.shard.take_head();
+            self.retell_read(retelling, &buffer[span.start..span.end], &mut out);
+            if let Err(fault) = read {
+                let _ = outgoing.send_slice(exchange.conn, &out, false).await;
+                return self.fail(exchange, ledger, outgoing, retelling, &fault).await;
+            }
+            self.settle_if_over(ledger, retelling);
+        }
+    }
+
+    /// Reads once, waiting where nothing is there.
+    async fn next_read(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        buffer: &mut Buffer,
+        span: &mut Span,
+    ) -> Result<(), Fault> {
+        *span = Span { start: ANSWER_HEADROOM_BYTES, end: ANSWER_HEADROOM_BYTES };
+        let count = self.relay.read(exchange, buffer, ANSWER_HEADROOM_BYTES).await?;
+        let (from, to) = (ANSWER_HEADROOM_BYTES, ANSWER_HEADROOM_BYTES + count);
+        self.relay.source.absorb(buffer, from, to, span, false)
+    }
+
+    fn retell_read(&mut self, retelling: &mut Retelling, payload: &[u8], out: &mut Vec<u8>) {
+        self.relay.watch(payload);
+        let start = out.len();
+        retelling.feed(payload, out);
+        if self.is_over(retelling) {
+            match retelling {
+                Retelling::Array { cut, .. } if self.relay.is_cut() => {
+                    *cut = true;
+                    retelling.fail(false, CUT, "", out);
+                }
+                Retelling::Array { .. } | Retelling::Translation(_) => retelling.finish(out),
+            }
+        }
+        self.relay.label(out, start);
+    }
+
+    fn is_over(&self, retelling: &Retelling) -> bool {
+        self.relay.source.done || retelling.failure().is_some()
+    }
+
+    /// The record is written before the client can see the end.
+    fn settle_if_over(&mut self, ledger: &mut Ledger, retelling: &Retelling) {
+        let relay = &mut self.relay;
+        let marked = relay.tap.as_ref().is_some_and(UsageTap::has_ended);
+        if relay.settled || !(relay.source.done || marked || retelling.failure().is_some()) {
+            return;
+        }
+        relay.settled = true;
+        let text = retelling.failure_text();
+        let ending = match &text {
+            Some(text) => Ending { outcome: Outcome::Error, ended_by: EndedBy::Provider, error: Some(text) },
+            None => Ending::of_answer(),
+        };
+        ledger.settle(relay.tap.as_mut(), &ending);
+    }
+
+    /// The way from the provider broke in the middle: said in the client's dialect.
+    async fn fail(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        ledger: &mut Ledger,
+        outgoing: &mut Outgoing,
+        retelling: &mut Retelling,
+        fault: &Fault,
+    ) -> After {
+        let ended_well = self.relay.settled;
+        let text = self.relay.settle_fault(ledger, fault);
+        if matches!(fault, Fault::ClientGone) {
+            return After::Abort;
+        }
+        let mut out = Vec::new();
+        // A client that has seen the end mark has all it wants.
+        if ended_well {
+            retelling.finish(&mut out);
+        } else {
+            let too_slow = matches!(fault, Fault::TooSlow(_));
+            retelling.fail(too_slow, &text, &ledger.trace_text(), &mut out);
+        }
+        match outgoing.send_slice(exchange.conn, &out, true).await {
+            Err(_) => After::Abort,
+            Ok(()) if outgoing.ends_by_close() => After::Close,
+            Ok(()) => After::KeepAlive,
+        }
+    }
+
+    fn retelling(&mut self, exchange: &Exchange<'_>, request: &Request) -> Retelling {
+        let context = self.context(exchange, request);
+        // Another seed than the writer's: both make ids of one answer.
+        let ids = Ids::new(!u128::from_be_bytes(*request.client.trace.as_bytes()));
+        let pair = self.job.pair(request);
+        match &mut self.job.way {
+            Way::Translated(translated) => {
+                let undo = std::mem::take(&mut translated.undo);
+                let array = wants_array(request);
+                Retelling::Translation(Box::new(StreamTranslation::new(pair, undo, context, ids, array)))
+            }
+            Way::Counted(_) | Way::Reframed => Retelling::Array { frame: ArrayFrame::default(), cut: false },
+        }
+    }
+}

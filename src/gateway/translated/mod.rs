@@ -1,0 +1,374 @@
+//! A request to a provider of another dialect, and its answer in the client's.
+//!
+//! What is a relay of bytes between two of the same dialect is here a translation of each read: what the provider has
+//! sent is translated and goes out at once, in one write. Waiting, deadlines, the watch on the client and the usage are
+//! the relay's own.
+
+mod events;
+mod whole;
+
+use std::rc::Rc;
+
+use super::answer::{Answer, AnswerHead, BodyKind};
+use super::attempt::{self, AttemptError, Wire};
+use super::exchange::{After, Exchange, after};
+use super::ledger::Ledger;
+use super::local;
+use super::relay::{self, Relay, Relaying};
+use super::request::{GeminiForm, Request};
+use super::source::{Source, Span};
+use crate::clock;
+use crate::dialect::Dialect;
+use crate::dialect::context::{ClientContext, Ids, TargetModel};
+use crate::dialect::ir::Vendor;
+use crate::dialect::loss::{BadRequest, Losses};
+use crate::dialect::translate::{Ask, Pair, Translated, write_count};
+use crate::http1::{KnownField, Method, writer};
+use crate::json::facts::request_facts;
+use crate::json::splice::{Edits, Splices};
+use crate::provider::{Call, Wire as ProviderWire};
+use crate::respond::GatewayError;
+use crate::snapshot::{Snapshot, Target};
+use crate::telemetry::labels::Endpoint;
+
+/// Anthropic's version for requests that are written here.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+/// Output tokens to ask for where a dialect needs a number and nobody gives one.
+const OUTPUT_TOKENS_DEFAULT: u64 = 8_192;
+/// What is sent instead of a client's own body, and what its answer needs.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// What the provider speaks.
+    pub dialect: Dialect,
+    /// Whether the client gets a stream.
+    pub stream: bool,
+    call: Call,
+    body: Vec<u8>,
+    vendor: Vendor,
+    way: Way,
+}
+
+/// What is to be done with the answer.
+#[derive(Debug)]
+enum Way {
+    /// Only the form of a Gemini stream is another one.
+    Reframed,
+    /// It is a count.
+    Counted(Losses),
+    /// It is translated.
+    Translated(Translated),
+}
+
+/// Whether the answer of `target` has to be written anew.
+pub(super) fn is_needed(request: &Request, target: &Target) -> bool {
+    !target.speaks(request.client.dialect) || wants_array(request)
+}
+
+fn wants_array(request: &Request) -> bool {
+    request.gemini.as_ref().is_some_and(|call| call.form == GeminiForm::Array)
+}
+
+/// Which dialect a target is asked in by clients of another one.
+fn dialect_of(target: &Target) -> Option<Dialect> {
+    target.model.dialects.iter().next()
+}
+
+impl Job {
+    /// Translates a request for `target`.
+    ///
+    /// # Errors
+    /// The body is wrong, or says what the target's dialect cannot carry: 400.
+    pub(super) fn new(
+        snapshot: &Snapshot,
+        request: &Request,
+        target: &Target,
+        body: &[u8],
+        stream: bool,
+    ) -> Result<Self, GatewayError> {
+        let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
+        if target.speaks(request.client.dialect) {
+            let body = stripped(body, &strip)?;
+            let (dialect, call) = (Dialect::Gemini, Call::GeminiStream);
+            return Ok(Self {
+                dialect,
+                stream: true,
+                call,
+                body,
+                vendor: Vendor::Google,
+                way: Way::Reframed,
+            });
+        }
+        let dialect = dialect_of(target).ok_or(GatewayError::Internal)?;
+        let ask = ask(snapshot, request, body, stream);
+        let mut written = Vec::with_capacity(body.len() + body.len() / 8 + 256);
+        let model = target_model(target, dialect);
+        let refused = |bad: BadRequest| GatewayError::InvalidRequest(bad.to_string());
+        let (call, way) = if request.endpoint == Endpoint::CountTokens {
+            let losses = ask.translate_count(dialect, &model, &mut written).map_err(refused)?;
+            let losses = losses.ok_or(GatewayError::Internal)?;
+            let gemini = dialect == Dialect::Gemini;
+            (if gemini { Call::GeminiCountTokens } else { Call::CountTokens }, Way::Counted(losses))
+        } else {
+            let translated = ask.translate(dialect, &model, &mut written).map_err(refused)?;
+            (Call::generate(dialect, translated.stream), Way::Translated(translated))
+        };
+        if !strip.is_empty() {
+            written = stripped(&written, &strip)?;
+        }
+        let stream = matches!(&way, Way::Translated(translated) if translated.stream);
+        Ok(Self { dialect, stream, call, body: written, vendor: vendor_of(target, dialect), way })
+    }
+
+    /// Bytes of the body that is sent.
+    pub(super) fn body_bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Sends it to `target`, which is number `index`.
+    ///
+    /// # Errors
+    /// As for [`attempt::send`].
+    pub(super) async fn send(
+        &self,
+        exchange: &mut Exchange<'_>,
+        request: &Request,
+        ledger: &mut Ledger,
+        index: usize,
+        target: &Target,
+        first_byte: std::time::Duration,
+    ) -> Result<Answer, AttemptError> {
+        let mut head = exchange.shard.take_head();
+        head.extend_from_slice(target.head(self.call));
+        append_fields(&mut head, &request.fields, |known, name| {
+            matches!(
+                known,
+                KnownField::Traceparent
+                    | KnownField::Tracestate
+                    | KnownField::Baggage
+                    | KnownField::UserAgent
+            ) || target.simulator.is_some() && name.eq_ignore_ascii_case(b"x-simulate")
+        });
+        writer::own_field(&mut head, "content-type", b"application/json");
+        writer::own_field(
+            &mut head,
+            "accept",
+            if self.stream { b"text/event-stream" } else { b"application/json" },
+        );
+        // What the client says about versions and betas is about its own dialect.
+        target.append_extra_fields(&mut head, |_| false);
+        if self.dialect == Dialect::AnthropicMessages && !target.has_extra_field("anthropic-version") {
+            writer::own_field(&mut head, "anthropic-version", ANTHROPIC_VERSION.as_bytes());
+        }
+        writer::content_length(&mut head, self.body.len() as u64);
+        writer::end(&mut head);
+        let wire = Wire { method: Method::Post, parts: &[&head, &self.body] };
+        let sent = attempt::send(exchange, ledger, index, target, wire, first_byte).await;
+        exchange.shard.give_back_head(head);
+        sent
+    }
+
+    /// Sends the answer to the client and settles the attempt.
+    pub(super) async fn relay(
+        self,
+        exchange: &mut Exchange<'_>,
+        request: &Request,
+        ledger: &mut Ledger,
+        answer: Answer,
+        target: &Target,
+        opening: &[u8],
+    ) -> After {
+        let how = Relaying {
+            target,
+            dialect: Some(self.dialect),
+            expects_end_mark: true,
+            withhold_usage: false,
+            labels: request.labels && request.client.dialect == Dialect::OpenAiChat,
+            opening: &[],
+        };
+        let is_well = (200..300).contains(&answer.head.status);
+        let is_stream = self.stream && is_well && answer.head.kind == BodyKind::Events;
+        if matches!(self.way, Way::Reframed) && !is_stream {
+            // An error, or one array by itself: what the client expects as it is.
+            return relay::relay(exchange, request, ledger, answer, how).await;
+        }
+        let AnswerHead { status, framing, keep_alive, fields, buffer, start, end, .. } = answer.head;
+        ledger.answered(status);
+        let kind = if is_stream { BodyKind::Events } else { BodyKind::Json };
+        let source = Source::new(answer.conn, answer.pool, framing, keep_alive);
+        let mut relay = Relay::new(exchange, request, source, kind, how);
+        let mut span = Span { start, end: start };
+        let mut buffer = buffer;
+        if let Err(fault) = relay.source.absorb(&mut buffer, start, end, &mut span, false) {
+            return relay.fail_before_head(exchange, request, ledger, fault, fields).await;
+        }
+        let answering = Answering { job: self, relay, target, opening, status, fields };
+        if is_stream {
+            answering.events(exchange, request, ledger, buffer, span).await
+        } else {
+            answering.whole(exchange, request, ledger, buffer, span).await
+        }
+    }
+
+    fn pair(&self, request: &Request) -> Pair {
+        Pair { from: self.dialect, vendor: self.vendor, to: request.client.dialect }
+    }
+}
+
+/// Whether a target of another dialect can be asked how many tokens a request has.
+pub(super) fn counts(target: &Target) -> bool {
+    matches!(dialect_of(target), Some(Dialect::AnthropicMessages | Dialect::Gemini))
+}
+
+/// Answers how many tokens a request has, about, where nobody can be asked.
+///
+/// # Errors
+/// The body is not what its dialect takes: 400.
+pub(super) async fn estimate(
+    exchange: &mut Exchange<'_>,
+    request: &Request,
+    ledger: &mut Ledger,
+    target: &Target,
+    body: &[u8],
+) -> Result<After, GatewayError> {
+    let view = Rc::clone(&exchange.view);
+    let tokens = ask(&view.snapshot, request, body, false)
+        .estimate()
+        .map_err(|bad| GatewayError::InvalidRequest(bad.to_string()))?;
+    ledger.served(200);
+    let keeps = exchange.keeps_alive(&request.client);
+    let mut answer = exchange.shard.take_head();
+    local::begin_head(&mut answer, 200, &request.client, keeps);
+    local::append_answer_fields(&mut answer, request, ledger, target, None);
+    writer::own_field(&mut answer, "x-routerly-estimate", b"1");
+    let mut body = Vec::with_capacity(32);
+    write_count(request.client.dialect, tokens, &mut body);
+    local::append_body(&mut answer, local::JSON, &body, false);
+    let sent = exchange.conn.write_all(&answer).await;
+    exchange.shard.give_back_head(answer);
+    Ok(after(sent, keeps))
+}
+
+/// What is asked, for a translation or a count.
+fn ask<'a>(snapshot: &'a Snapshot, request: &Request, body: &'a [u8], stream: bool) -> Ask<'a> {
+    Ask { dialect: request.client.dialect, body, stream, proofs: &snapshot.proofs, strict: request.strict }
+}
+
+fn target_model(target: &Target, dialect: Dialect) -> TargetModel<'_> {
+    let provider = &target.model.provider;
+    let is_openai = matches!(provider.wire, ProviderWire::Azure) || provider.id == "openai";
+    TargetModel {
+        name: &target.model.upstream_model,
+        vendor: vendor_of(target, dialect),
+        token_limit_param: match provider.token_limit_param {
+            Some(param) => param.as_str(),
+            None if is_openai => "max_completion_tokens",
+            None => "max_tokens",
+        },
+        output_tokens_default: provider.default_max_tokens.unwrap_or(OUTPUT_TOKENS_DEFAULT),
+        reasoning_field: provider.reasoning_field.as_deref(),
+    }
+}
+
+/// Who makes a target's proofs. Anthropic's and Google's dialects are spoken by their own services and those that resell
+/// them; OpenAI's by everybody.
+fn vendor_of(target: &Target, dialect: Dialect) -> Vendor {
+    let provider = &target.model.provider;
+    match dialect {
+        Dialect::AnthropicMessages => Vendor::Anthropic,
+        Dialect::Gemini => Vendor::Google,
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
+            let own = matches!(provider.wire, ProviderWire::Azure | ProviderWire::Simulated);
+            if own || provider.id == "openai" { Vendor::OpenAi } else { Vendor::Other }
+        }
+    }
+}
+
+/// A body without the members that its target refuses.
+fn stripped(body: &[u8], strip: &[&str]) -> Result<Vec<u8>, GatewayError> {
+    let facts = request_facts(body).map_err(|_| GatewayError::Internal)?;
+    let mut splices = Splices::new();
+    let edits = Edits { strip, ..Edits::default() };
+    splices.plan(body, &facts, &edits).map_err(|_| GatewayError::Internal)?;
+    let mut out = Vec::with_capacity(splices.body_len());
+    splices.append_to(body, &mut out);
+    Ok(out)
+}
+
+/// Appends those fields of a head in wire form that `keep` says.
+fn append_fields(out: &mut Vec<u8>, fields: &[u8], keep: impl Fn(KnownField, &[u8]) -> bool) {
+    for line in fields.split_inclusive(|byte| *byte == b'\n') {
+        let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
+        if keep(KnownField::of(name), name) {
+            out.extend_from_slice(line);
+        }
+    }
+}
+
+/// An answer that is being translated.
+struct Answering<'a> {
+    job: Job,
+    relay: Relay<'a>,
+    target: &'a Target,
+    /// What opens a stream.
+    opening: &'a [u8],
+    /// The provider's.
+    status: u16,
+    /// The provider's, in wire form.
+    fields: Vec<u8>,
+}
+
+impl Answering<'_> {
+    /// What the writer of the answer has to know.
+    fn context(&mut self, exchange: &Exchange<'_>, request: &Request) -> ClientContext {
+        let translated = match &mut self.job.way {
+            Way::Translated(translated) => Some(translated),
+            Way::Counted(_) | Way::Reframed => None,
+        };
+        ClientContext {
+            model: self.target.model.upstream_model.clone(),
+            unix_seconds: clock::unix_ms() / 1000,
+            stream_usage: translated.as_ref().is_some_and(|translated| translated.stream_usage),
+            legacy_functions: translated.as_ref().is_some_and(|translated| translated.legacy_functions),
+            echo: translated.map(|translated| std::mem::take(&mut translated.echo)).unwrap_or_default(),
+            ids: Ids::new(u128::from_be_bytes(*request.client.trace.as_bytes())),
+            proofs: exchange.view.snapshot.proofs.clone(),
+        }
+    }
+
+    /// Begins the head: status, what of the provider's fields means the same in any dialect, what the gateway says.
+    fn begin_head(&self, head: &mut Vec<u8>, status: u16, request: &Request, ledger: &Ledger, keeps: bool) {
+        local::begin_head(head, status, &request.client, keeps);
+        append_fields(head, &self.fields, |known, _| known == KnownField::RetryAfter);
+        let cost = if self.job.stream { None } else { ledger.reported_cost() };
+        local::append_answer_fields(head, request, ledger, self.target, cost);
+        if let Some(id_field) = id_field(request.client.dialect) {
+            writer::own_field(head, id_field, ledger.trace_text().as_bytes());
+        }
+        let losses = match &self.job.way {
+            Way::Translated(translated) => Some(&translated.losses),
+            Way::Counted(losses) => Some(losses),
+            Way::Reframed => None,
+        };
+        if let Some(losses) = losses.filter(|losses| !losses.is_empty()) {
+            writer::own_field(head, "x-routerly-translation", losses.header_value().as_bytes());
+        }
+    }
+
+    /// Gives the provider's connection back where another request can follow on it.
+    fn give_back(self, exchange: &Exchange<'_>) {
+        exchange.shard.give_back_head(self.fields);
+        let Source { conn, pool, reusable, done, .. } = self.relay.source;
+        if done && reusable {
+            pool.give_back(conn, exchange.shard.tick_ms());
+        }
+    }
+}
+
+/// Where the clients of a dialect look for a request's id.
+fn id_field(dialect: Dialect) -> Option<&'static str> {
+    match dialect {
+        Dialect::OpenAiChat | Dialect::OpenAiResponses => Some("x-request-id"),
+        Dialect::AnthropicMessages => Some("request-id"),
+        Dialect::Gemini => None,
+    }
+}
