@@ -5,12 +5,13 @@
 use serde_json::{Value, json};
 
 /// Model ids of the demo project, one for each dialect, the chat one first.
-pub const MODEL_IDS: [&str; 3] = ["simulated/chat", "simulated/responses", "simulated/anthropic"];
+pub const MODEL_IDS: [&str; 4] =
+    ["simulated/chat", "simulated/responses", "simulated/anthropic", "simulated/gemini"];
 
 /// `config/models.json`: models that answer inside the gateway. `simulated` are the settings of the simulated
 /// provider that all of them get; null for its defaults.
 pub fn models(simulated: &Value) -> Value {
-    let dialects = ["openai-chat", "openai-responses", "anthropic-messages"];
+    let dialects = ["openai-chat", "openai-responses", "anthropic-messages", "gemini"];
     let model = |(id, dialect): (&str, &str)| {
         let mut model = json!({
             "id": id,

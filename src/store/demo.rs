@@ -20,8 +20,8 @@ pub struct Demo {
     pub token: Secret,
 }
 
-/// Makes a home at `root`: project `demo`, models of provider `simulated` for Chat Completions, Responses and
-/// Messages, one token. `settings` replaces the default settings unless it is null, `simulated` goes to the models.
+/// Makes a home at `root`: project `demo`, models of provider `simulated` for Chat Completions, Responses,
+/// Messages and Gemini, one token. `settings` replaces the default settings unless it is null, `simulated` goes to the models.
 /// Nothing may be there yet.
 ///
 /// # Errors
@@ -71,8 +71,9 @@ mod tests {
         let config = &loaded.config;
         assert_eq!(config.settings().port, 0);
         let project = &config.projects()[config.project_index("demo").unwrap()];
-        assert_eq!(project.models.len(), 3);
-        let dialects = [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages];
+        assert_eq!(project.models.len(), 4);
+        let dialects =
+            [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::AnthropicMessages, Dialect::Gemini];
         for (model, dialect) in project.models.iter().zip(dialects) {
             let model = &config.models()[model.model];
             assert!(model.dialects.contains(dialect) && model.endpoint.is_none() && model.is_usable());

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs OpenAI's and Anthropic's SDKs, in Python and JavaScript, against the binary: $ROUTERLY_BIN, or the debug build.
+# Runs OpenAI's and Anthropic's SDKs, in Python and JavaScript, and Google's, in Python, against the binary:
+# $ROUTERLY_BIN, or the debug build.
 # What they need is installed into the checkout once: Python packages into .venv, the others into js/node_modules.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

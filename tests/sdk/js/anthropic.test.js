@@ -97,7 +97,8 @@ test('tokens are counted', async () => {
 test('models', async () => {
   const ids = [];
   for await (const model of client.models.list()) ids.push(model.id);
-  assert.deepEqual(ids, ['simulated/chat', 'simulated/responses', 'simulated/anthropic']);
+  const names = ['chat', 'responses', 'anthropic', 'gemini'];
+  assert.deepEqual(ids, names.map((name) => `simulated/${name}`));
   assert.equal((await client.models.retrieve('simulated/chat')).type, 'model');
   await assert.rejects(client.models.retrieve('nobody/nothing'), Anthropic.NotFoundError);
 });

@@ -171,7 +171,8 @@ test('tools in responses', async () => {
 
 test('models', async () => {
   const ids = (await collect(client.models.list())).map((model) => model.id);
-  assert.deepEqual(ids, ['routerly/auto', 'simulated/chat', 'simulated/responses', 'simulated/anthropic']);
+  const names = ['chat', 'responses', 'anthropic', 'gemini'];
+  assert.deepEqual(ids, ['routerly/auto', ...names.map((name) => `simulated/${name}`)]);
   for (const id of ids) assert.equal((await client.models.retrieve(id)).id, id);
   await assert.rejects(client.models.retrieve('nobody/nothing'), OpenAI.NotFoundError);
 });

@@ -1,6 +1,7 @@
 import anthropic
 import openai
 import pytest
+from google import genai
 
 from gateway import Gateway, simulate
 
@@ -28,3 +29,10 @@ def claude(gateway):
         base_url=gateway.url, api_key=gateway.token, max_retries=0, default_headers=simulate()
     ) as client:
         yield client
+
+
+@pytest.fixture
+def google(gateway):
+    """Google's client, likewise."""
+    options = genai.types.HttpOptions(base_url=gateway.url, headers=simulate())
+    yield genai.Client(api_key=gateway.token, http_options=options)

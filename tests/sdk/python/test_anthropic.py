@@ -141,7 +141,8 @@ def test_count_tokens(claude):
 
 def test_models(claude):
     page = claude.models.list()
-    assert [model.id for model in page] == ["simulated/chat", "simulated/responses", "simulated/anthropic"]
+    names = ["chat", "responses", "anthropic", "gemini"]
+    assert [model.id for model in page] == [f"simulated/{name}" for name in names]
     assert not page.has_more
     model = claude.models.retrieve("simulated/anthropic")
     assert (model.type, model.id) == ("model", "simulated/anthropic")

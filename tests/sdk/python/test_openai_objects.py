@@ -11,7 +11,8 @@ from gateway import simulate
 
 def test_models(client):
     ids = [model.id for model in client.models.list()]
-    assert ids == ["routerly/auto", "simulated/chat", "simulated/responses", "simulated/anthropic"]
+    names = ["chat", "responses", "anthropic", "gemini"]
+    assert ids == ["routerly/auto", *(f"simulated/{name}" for name in names)]
     for name in ids:
         model = client.models.retrieve(name)
         assert (model.id, model.object) == (name, "model")
