@@ -278,3 +278,9 @@ pub const INTERLEAVED_ITEMS_MAX: usize = 128;
 /// Bytes of output that a translated Responses stream keeps in order to repeat them at its end. Beyond it: the stream
 /// ends in an error. 128,000 tokens of text are about 1 MiB.
 pub const REPEATED_OUTPUT_BYTES_MAX: usize = 32 * MIB;
+/// Longest conversation that is put before a request that follows a kept response, in bytes of JSON. Beyond it: 400.
+pub const CONVERSATION_BYTES_MAX: usize = 32 * MIB;
+/// Most turns of such a conversation. Beyond it: 400.
+pub const CONVERSATION_TURNS_MAX: usize = 1_000;
+/// Messages on their way to the thread that keeps responses. Beyond it a core waits before it ends an answer.
+pub const KEEPER_QUEUE_MAX: usize = 1_024;

@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Seen from both sides
     ("telemetry", &["budget", "clock", "dialect", "limits"]),
     ("mailbox::reply", &[]),
-    ("mailbox", &["budget", "limits", "snapshot"]),
+    ("mailbox", &["budget", "config::settings", "limits", "snapshot", "store::responses"]),
     // The data plane, from the socket up
     ("net", &["limits"]),
     ("upstream", &["clock", "http1", "limits", "mailbox::Reply", "net"]),

@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::handover::{self, Doors, Handed};
@@ -14,8 +15,8 @@ use crate::auth::Prover;
 use crate::clock;
 use crate::config::settings::{Driver, LogFormat};
 use crate::config::{Env, Settings};
-use crate::control::{self, Control};
-use crate::mailbox::{Mailbox, ToControl};
+use crate::control::{self, Control, keeper};
+use crate::mailbox::{Mailbox, ToControl, ToKeeper};
 use crate::net::driver::DriverChoice;
 use crate::net::listener::Listeners;
 use crate::net::process;
@@ -24,10 +25,12 @@ use crate::shard::ShardParts;
 use crate::snapshot::Snapshot;
 use crate::store::demo;
 use crate::store::home::{self, Home, Loaded};
+use crate::store::responses::ResponseStore;
+use crate::store::secret::Keys;
 use crate::store::usage::{Merger, OpenReport, UsageSettings};
 use crate::telemetry::ids::TraceIds;
 use crate::telemetry::line::Format;
-use crate::telemetry::log::{self, Log, Value};
+use crate::telemetry::log::{self, Log, ThreadLog, Value};
 use crate::telemetry::metrics::Metrics;
 use crate::upstream::{Resolver, ResolverThreads};
 
@@ -97,11 +100,12 @@ fn start(args: &StartArgs) -> Result<(), String> {
     report_opened(&opened);
 
     let metrics = Metrics::new(cores);
-    let (mailbox, inbox) = Mailbox::new(snapshot);
+    let (mailbox, inbox, keeper_inbox) = Mailbox::new(snapshot);
     let doors =
         Doors::new(&listeners, &lock).map_err(|error| format!("cannot copy a descriptor: {error}"))?;
     let doors = Arc::new(doors);
     let signals = listen_for_signals(&mailbox, &doors)?;
+    let keeper = start_keeper(&home, loaded.keys, &settings, keeper_inbox, log.thread_end())?;
     let resolver =
         ResolverThreads::start().map_err(|error| format!("cannot start resolver threads: {error}"))?;
     let prover = Prover::start(process::give_way)
@@ -183,6 +187,10 @@ fn start(args: &StartArgs) -> Result<(), String> {
         }
     }
     handover::wait_until_told(is_told.as_ref(), &mailbox);
+    mailbox.finish_keeper();
+    if keeper.join().is_err() {
+        failed.get_or_insert_with(|| "the thread that keeps responses ended with a panic".to_owned());
+    }
     mailbox.send_blocking(ToControl::Finish);
     if control.join().is_err() {
         failed.get_or_insert_with(|| "the control thread ended with a panic".to_owned());
@@ -196,6 +204,30 @@ fn start(args: &StartArgs) -> Result<(), String> {
         let _ = std::fs::remove_dir_all(demo.root);
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Starts the thread that keeps responses. A directory that cannot be read does not keep the gateway from starting.
+fn start_keeper(
+    home: &Home,
+    keys: Keys,
+    settings: &Settings,
+    inbox: Receiver<ToKeeper>,
+    log_end: ThreadLog,
+) -> Result<JoinHandle<()>, String> {
+    let data = home.data_directory();
+    let bounds = settings.responses;
+    std::thread::Builder::new()
+        .name("keeper".to_owned())
+        .spawn(move || {
+            log::install(log_end);
+            let store = ResponseStore::open(&data, keys, bounds)
+                .inspect_err(|error| {
+                    log::error("kept responses cannot be read", &[("reason", Value::Display(error))]);
+                })
+                .ok();
+            keeper::run(store, &inbox);
+        })
+        .map_err(|error| format!("cannot start the thread that keeps responses: {error}"))
 }
 
 fn lines(mistakes: &[crate::config::Mistake]) -> String {

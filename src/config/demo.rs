@@ -39,6 +39,7 @@ pub fn projects(token_hash: &str, token_snippet: &str) -> Value {
         "tokens": [{"id": "demo-token", "tokenHash": token_hash, "tokenSnippet": token_snippet, "labels": ["demo"]}],
         "members": [],
         "policies": [],
+        "honorRequestedModel": "prefer",
         "models": models,
     }])
 }

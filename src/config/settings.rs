@@ -144,6 +144,8 @@ pub struct Settings {
     pub metrics_enabled: bool,
     /// Usage journal.
     pub journal: JournalSettings,
+    /// Kept responses.
+    pub responses: ResponsesSettings,
     /// Client side.
     pub server: ServerSettings,
     /// Provider side.
@@ -176,6 +178,15 @@ pub struct TlsFiles {
     pub cert_file: PathBuf,
     /// PEM, PKCS#8, SEC1 or PKCS#1.
     pub key_file: PathBuf,
+}
+
+/// `responses`: what is kept for clients that go on by `previous_response_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponsesSettings {
+    /// Days that a response is kept. Default 30.
+    pub days: u64,
+    /// Bytes of all of them on disk; the oldest make room. Default 1 GiB.
+    pub bytes_max: u64,
 }
 
 /// `journal`: the per-core usage journals and their merge.
@@ -304,6 +315,7 @@ impl Settings {
             alias_routes: f.bool("aliasRoutes").unwrap_or(true),
             metrics_enabled: section(f, "metrics", |f| f.bool("enabled")).flatten().unwrap_or(true),
             journal: JournalSettings::read(f),
+            responses: ResponsesSettings::read(f),
             server: ServerSettings::read(f),
             upstream: UpstreamSettings::read(f, env, over.mistakes),
             overridden: over.names,
@@ -330,6 +342,17 @@ impl JournalSettings {
             set(&mut own.merge_interval, f.duration("mergeIntervalMs", 1..=60_000));
             set(&mut own.on_full, f.word("onFull", &[("serve", OnFull::Serve), ("refuse", OnFull::Refuse)]));
             set(&mut own.rotate_bytes, f.integer("rotateBytes", 1 << 20..=1 << 40));
+        });
+        own
+    }
+}
+
+impl ResponsesSettings {
+    fn read(f: &Fields<'_>) -> Self {
+        let mut own = Self { days: 30, bytes_max: 1 << 30 };
+        section(f, "responses", |f| {
+            set(&mut own.days, f.integer("days", 1..=3_650));
+            set(&mut own.bytes_max, f.integer("bytesMax", 1 << 20..=1 << 50));
         });
         own
     }

@@ -3,6 +3,8 @@
 //! Owns the merge of the journals, the sums of the counters, the reload of the configuration and the rendering of
 //! the metrics page. It never touches a socket of the data plane.
 
+pub mod keeper;
+
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -18,7 +20,7 @@ use crate::config::Env;
 use crate::config::settings::{LogLevel, Settings};
 use crate::dialect::ProofKey;
 use crate::limits::{SNAPSHOTS_KEPT_MAX, WATCH_INTERVAL_MS};
-use crate::mailbox::{Mailbox, ToControl};
+use crate::mailbox::{Mailbox, ToControl, ToKeeper};
 use crate::snapshot::Snapshot;
 use crate::store::home::{self, Home};
 use crate::store::lock::HomeLock;
@@ -207,6 +209,7 @@ impl State {
     fn put_in_force(&mut self, snapshot: Arc<Snapshot>, why: &'static str) {
         self.control.log.set_level(level_of(&snapshot));
         self.control.metrics.control.config_generation.set(snapshot.generation);
+        let responses = snapshot.config.settings().responses;
         let waiting = self.started_with.restart_needed(snapshot.config.settings());
         let fields = [("generation", Value::Integer(snapshot.generation)), ("why", Value::Text(why))];
         self.generations.push(Arc::clone(&snapshot));
@@ -216,6 +219,8 @@ impl State {
         }
         self.control.mailbox.publish(snapshot);
         log::info("configuration in force", &fields);
+        // A full queue is no reason to wait here: the next reload says it again.
+        let _ = self.control.mailbox.send_to_keeper(ToKeeper::Bounds(responses));
         for name in waiting {
             log::warn("a changed setting waits for a restart", &[("setting", Value::Text(name))]);
         }

@@ -13,8 +13,10 @@ use arc_swap::ArcSwap;
 pub use reply::Reply;
 
 use crate::budget::counters::CounterDeltas;
-use crate::limits::CONTROL_QUEUE_MAX;
+use crate::config::settings::ResponsesSettings;
+use crate::limits::{CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX};
 use crate::snapshot::Snapshot;
+use crate::store::responses::{Missing, Turn};
 
 /// What the control thread is told or asked.
 #[derive(Debug)]
@@ -32,6 +34,54 @@ pub enum ToControl {
     Finish,
 }
 
+/// What the thread that keeps responses is told or asked. Its queue is in order: who asks for a response after its end
+/// was sent finds it.
+#[derive(Debug)]
+pub enum ToKeeper {
+    /// Keep the turn.
+    Keep(Box<Turn>),
+    /// The response object and its input items.
+    Find {
+        /// The response.
+        id: String,
+        /// The project that asks.
+        project: String,
+        /// Where the answer goes.
+        reply: Arc<Reply<Result<Kept, Missing>>>,
+    },
+    /// The items of the conversation up to and with a response, joined by commas.
+    History {
+        /// The response.
+        id: String,
+        /// The project that asks.
+        project: String,
+        /// Where the answer goes.
+        reply: Arc<Reply<Result<Arc<str>, Missing>>>,
+    },
+    /// Remove a response.
+    Delete {
+        /// The response.
+        id: String,
+        /// The project that asks.
+        project: String,
+        /// Where the answer goes.
+        reply: Arc<Reply<Result<(), Missing>>>,
+    },
+    /// Other bounds are in force.
+    Bounds(ResponsesSettings),
+    /// All cores have ended: return.
+    Finish,
+}
+
+/// A kept response.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The response object.
+    pub response: Arc<str>,
+    /// Array of the input items of its turn.
+    pub input: Arc<str>,
+}
+
 /// The cores' side and the control thread's side meet here.
 #[derive(Debug)]
 pub struct Mailbox {
@@ -43,12 +93,14 @@ pub struct Mailbox {
     accepting: AtomicUsize,
     degraded: AtomicBool,
     to_control: SyncSender<ToControl>,
+    to_keeper: SyncSender<ToKeeper>,
 }
 
 impl Mailbox {
-    /// The mailbox and the end that the control thread reads.
-    pub fn new(first: Arc<Snapshot>) -> (Arc<Self>, Receiver<ToControl>) {
+    /// The mailbox, the end that the control thread reads and the one of the thread that keeps responses.
+    pub fn new(first: Arc<Snapshot>) -> (Arc<Self>, Receiver<ToControl>, Receiver<ToKeeper>) {
         let (to_control, inbox) = sync_channel(CONTROL_QUEUE_MAX);
+        let (to_keeper, kept) = sync_channel(KEEPER_QUEUE_MAX);
         let mailbox = Self {
             generation: AtomicU64::new(first.generation),
             current: ArcSwap::new(first),
@@ -57,8 +109,9 @@ impl Mailbox {
             accepting: AtomicUsize::new(0),
             degraded: AtomicBool::new(false),
             to_control,
+            to_keeper,
         };
-        (Arc::new(mailbox), inbox)
+        (Arc::new(mailbox), inbox, kept)
     }
 
     /// Puts a new snapshot in force on all cores.
@@ -133,6 +186,22 @@ impl Mailbox {
         self.to_control.try_send(message).map_err(|refused| match refused {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
         })
+    }
+
+    /// Hands a message to the thread that keeps responses, or back where its queue is full.
+    ///
+    /// # Errors
+    /// The message itself.
+    pub fn send_to_keeper(&self, message: ToKeeper) -> Result<(), ToKeeper> {
+        self.to_keeper.try_send(message).map_err(|refused| match refused {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })
+    }
+
+    /// Tells the thread that keeps responses that nothing more will come.
+    pub fn finish_keeper(&self) {
+        // A closed queue means that it has ended already.
+        let _ = self.to_keeper.send(ToKeeper::Finish);
     }
 
     /// Like [`Mailbox::send`], for threads that may wait.
