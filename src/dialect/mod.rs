@@ -8,6 +8,7 @@ pub mod context;
 mod count;
 mod effort;
 pub mod error;
+mod estimate;
 mod find;
 #[doc(hidden)]
 pub mod fuzz;

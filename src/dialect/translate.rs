@@ -4,12 +4,12 @@
 //! undone in the answer ([`super::undo`]). Two of the same dialect never come here. Bytes in, bytes out.
 
 use super::context::{ClientContext, Ids, TargetModel, Undo};
-use super::count;
 use super::error::{ErrorBody, write_error};
 use super::ir::{Event, Fault, FaultCase, Request, Text, Vendor};
-use super::loss::{BadRequest, Losses};
+use super::loss::{BadRequest, Feature, Losses};
 use super::undo::UndoStream;
 use super::{Dialect, ProofKey, anthropic, gemini, openai_chat, openai_responses};
+use super::{count, estimate};
 use crate::json::write::object;
 use crate::limits::TRANSLATED_EVENT_BYTES_MAX;
 use crate::sse::{Event as SseEvent, Observer};
@@ -70,6 +70,11 @@ impl Ask<'_> {
         let (mut request, echo) = self.read()?;
         request.stream |= self.stream;
         let mut losses = Losses::new(dialect, self.strict);
+        // Asked for and paid for, they would be missing in the answer.
+        let logprobs = request.settings.iter().any(|setting| setting.feature == Feature::Logprobs);
+        if logprobs && dialect != self.dialect {
+            return Err(losses.refuse(Feature::Logprobs));
+        }
         let undo = write(dialect, &request, target, &mut losses, out)?;
         Ok(Translated {
             undo,
@@ -120,7 +125,7 @@ impl Ask<'_> {
     /// # Errors
     /// The body is not what its dialect takes.
     pub fn estimate(&self) -> Result<u64, BadRequest> {
-        self.read_count().map(|request| count::estimate(&request))
+        self.read_count().map(|request| estimate::input_tokens(&request))
     }
 }
 

@@ -117,10 +117,10 @@ fn a_refused_key_is_never_said_in_the_provider_s_words() {
 fn the_same_conversation_is_about_as_long_in_every_dialect() {
     let proofs = ProofKey::new(&[7; 32]);
     let bodies = [
-        json!({"model": "m", "messages": [{"role": "user", "content": "x".repeat(400)}]}),
-        json!({"model": "m", "input": "x".repeat(400)}),
-        json!({"model": "m", "messages": [{"role": "user", "content": "x".repeat(400)}]}),
-        json!({"contents": [{"role": "user", "parts": [{"text": "x".repeat(400)}]}]}),
+        json!({"model": "m", "messages": [{"role": "user", "content": "word ".repeat(100)}]}),
+        json!({"model": "m", "input": "word ".repeat(100)}),
+        json!({"model": "m", "messages": [{"role": "user", "content": "word ".repeat(100)}]}),
+        json!({"contents": [{"role": "user", "parts": [{"text": "word ".repeat(100)}]}]}),
     ];
     for (dialect, body) in DIALECTS.into_iter().zip(bodies) {
         let body = body.to_string();
