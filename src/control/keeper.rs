@@ -29,11 +29,12 @@ pub fn run(store: Option<ResponseStore>, inbox: &Receiver<ToKeeper>) {
 fn handle(store: &mut ResponseStore, message: ToKeeper) {
     let now = clock::unix_ms();
     match message {
-        ToKeeper::Keep(turn) => {
+        ToKeeper::Keep { turn, reply } => {
             if let Err(error) = store.keep(&turn, now) {
                 let fields = [("response", Value::Text(&turn.id)), ("reason", Value::Display(&error))];
                 log::error("a response could not be kept", &fields);
             }
+            reply.answer(());
         }
         ToKeeper::Find { id, project, reply } => {
             let found = store.find(&id, &project, now);
@@ -68,6 +69,7 @@ fn refuse(message: ToKeeper) {
         ToKeeper::Find { reply, .. } => reply.answer(Err(Missing::Unreadable)),
         ToKeeper::History { reply, .. } => reply.answer(Err(Missing::Unreadable)),
         ToKeeper::Delete { reply, .. } => reply.answer(Err(Missing::Unreadable)),
-        ToKeeper::Keep(_) | ToKeeper::Bounds(_) | ToKeeper::Finish => {}
+        ToKeeper::Keep { reply, .. } => reply.answer(()),
+        ToKeeper::Bounds(_) | ToKeeper::Finish => {}
     }
 }

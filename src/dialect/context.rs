@@ -63,6 +63,11 @@ impl Ids {
         Self { seed, count: 0 }
     }
 
+    /// `prefix` and the seed itself: the id of the answer as a whole, in which a UUIDv7 stays one.
+    pub fn own(&self, prefix: &str) -> String {
+        format!("{prefix}{:032x}", self.seed)
+    }
+
     /// `prefix` and 32 lower-case hexadecimal digits.
     pub fn make(&mut self, prefix: &str) -> String {
         self.count += 1;

@@ -123,7 +123,7 @@ fn admit_to_project(
     let project = &snapshot.config.projects()[project_index as usize];
     let settings = snapshot.config.settings();
     let endpoint = endpoint_of(resolved);
-    let passes = matches!(resolved.route, Route::Passthrough);
+    let passes = matches!(resolved.route, Route::Passthrough | Route::Response(..));
     let mut fields = Vec::with_capacity(head.head_bytes);
     let is_json = seen.content_type.is_none_or(is_json);
     // An answer that is to be read for its usage must not come compressed.
@@ -281,7 +281,7 @@ fn endpoint_of(resolved: &Resolved<'_>) -> Endpoint {
         Route::CountTokens | Route::Gemini(_, GeminiMethod::CountTokens) => Endpoint::CountTokens,
         Route::Models | Route::Model(_) => Endpoint::Models,
         Route::Passthrough if resolved.path == "/v1/embeddings" => Endpoint::Embeddings,
-        Route::Passthrough => Endpoint::Passthrough,
+        Route::Passthrough | Route::Response(..) => Endpoint::Passthrough,
         _ => Endpoint::Unknown,
     }
 }
@@ -331,6 +331,7 @@ pub async fn serve(exchange: &mut Exchange<'_>, admitted: Admitted) -> After {
             }
             Route::Models => Box::pin(gateway::models(exchange, *request)).await,
             Route::Model(id) => Box::pin(gateway::one_model(exchange, *request, &id)).await,
+            Route::Response(call, id) => Box::pin(gateway::response(exchange, *request, call, &id)).await,
             Route::ToolsList => {
                 Box::pin(gateway::plain(exchange, &client, 200, "application/json", b"{\"tools\":[]}")).await
             }

@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 
 use crate::dialect::Dialect;
+use crate::gateway::ResponseCall;
 use crate::http1::Method;
 
 /// What a request is for.
@@ -20,6 +21,8 @@ pub(super) enum Route {
     Models,
     /// `GET /v1/models/{id}` and `GET /v1beta/models/{id}`; the id is decoded.
     Model(String),
+    /// `/v1/responses/{id}` and what is below it; the id is decoded.
+    Response(ResponseCall, String),
     /// Any other path of a provider's API: forwarded as it is.
     Passthrough,
     /// `GET /health`.
@@ -160,7 +163,10 @@ fn route(method: Method<'_>, path: &str, scoped: bool) -> Route {
 
 /// The model and the method of a Gemini call. The model's id may hold slashes and colons.
 fn gemini_call(path: &str) -> Option<(&str, GeminiMethod)> {
-    let (model, method) = model_of(path)?.rsplit_once(':')?;
+    // Vercel's AI SDK leaves `models/` out before an id with a slash; Google has such paths for tuned models alone.
+    let bare =
+        || path.strip_prefix("/v1beta/").filter(|id| id.contains('/') && !id.starts_with("tunedModels/"));
+    let (model, method) = model_of(path).or_else(bare)?.rsplit_once(':')?;
     let method = match method {
         "generateContent" => GeminiMethod::Generate,
         "streamGenerateContent" => GeminiMethod::Stream,
@@ -176,6 +182,9 @@ fn model_of(path: &str) -> Option<&str> {
 }
 
 fn model_or_passthrough(method: Method<'_>, path: &str) -> Route {
+    if let Some(rest) = path.strip_prefix("/v1/responses/") {
+        return response(method, rest);
+    }
     if let Some((model, call)) = gemini_call(path).filter(|_| method == Method::Post) {
         return Route::Gemini(percent_decode(model).into_owned(), call);
     }
@@ -186,6 +195,19 @@ fn model_or_passthrough(method: Method<'_>, path: &str) -> Route {
         }
         _ => Route::Passthrough,
     }
+}
+
+/// What is behind `/v1/responses/`. Other calls than these are the provider's.
+fn response(method: Method<'_>, rest: &str) -> Route {
+    let (id, below) = rest.split_once('/').unwrap_or((rest, ""));
+    let call = match (method, below) {
+        (Method::Get | Method::Head, "") => ResponseCall::Retrieve,
+        (Method::Delete, "") => ResponseCall::Delete,
+        (Method::Post, "cancel") => ResponseCall::Cancel,
+        (Method::Get | Method::Head, "input_items") => ResponseCall::InputItems,
+        _ => return Route::Passthrough,
+    };
+    Route::Response(call, percent_decode(id).into_owned())
 }
 
 /// Decodes `%XX`; what is not valid UTF-8 after it stays as it was.
@@ -219,6 +241,7 @@ mod tests {
     #[test]
     fn every_url_of_the_table_leads_to_its_route() {
         let generate = Route::Generate;
+        let response = |call| Route::Response(call, "resp_1".into());
         let cases: &[(Method<'_>, &str, Route, Option<&str>)] = &[
             (Method::Post, "/v1/chat/completions", generate(Dialect::OpenAiChat), None),
             (Method::Post, "/v1/responses", generate(Dialect::OpenAiResponses), None),
@@ -248,11 +271,28 @@ mod tests {
                 Route::Gemini("m".into(), GeminiMethod::CountTokens),
                 Some("demo"),
             ),
+            (
+                Method::Post,
+                "/v1beta/openai/gpt-5:streamGenerateContent",
+                Route::Gemini("openai/gpt-5".into(), GeminiMethod::Stream),
+                None,
+            ),
+            (Method::Post, "/v1beta/tunedModels/m:generateContent", Route::Passthrough, None),
             (Method::Post, "/v1beta/models/m:embedContent", Route::Passthrough, None),
             (Method::Post, "/v1beta/models/:generateContent", Route::Passthrough, None),
             (Method::Delete, "/v1/models/ft:x", Route::Passthrough, None),
             (Method::Get, "/v1/chat/completions", Route::Passthrough, None),
-            (Method::Get, "/v1/responses/resp_1", Route::Passthrough, None),
+            (Method::Get, "/v1/responses/resp_1", response(ResponseCall::Retrieve), None),
+            (Method::Delete, "/v1/responses/resp_1", response(ResponseCall::Delete), None),
+            (Method::Post, "/v1/responses/resp_1/cancel", response(ResponseCall::Cancel), None),
+            (
+                Method::Get,
+                "/projects/demo/v1/responses/resp_1/input_items",
+                response(ResponseCall::InputItems),
+                Some("demo"),
+            ),
+            (Method::Post, "/v1/responses/compact", Route::Passthrough, None),
+            (Method::Get, "/v1/responses/resp_1/other", Route::Passthrough, None),
             (Method::Post, "/v1/embeddings", Route::Passthrough, None),
             (Method::Post, "/projects/demo/v1/chat/completions", generate(Dialect::OpenAiChat), Some("demo")),
             (Method::Get, "/projects/my%20team/v1/models", Route::Models, Some("my team")),

@@ -4,6 +4,7 @@ use super::answer::Answer;
 use super::attempt::{self, AttemptError, Wire};
 use super::body::{self, BodyError};
 use super::exchange::{After, Exchange};
+use super::kept::{self, Keeping};
 use super::ledger::Ledger;
 use super::relay::{self, Relaying};
 use super::request::{GeminiForm, Request, StreamTrace};
@@ -49,16 +50,67 @@ pub async fn generate(exchange: &mut Exchange<'_>, request: Box<Request>) -> Aft
             return exchange.refuse(&request, &mut ledger, &error).await;
         }
     };
+    if facts.has_previous_response_id
+        && request.endpoint == Endpoint::Responses
+        && let Some(previous) = kept::previous_id(&body)
+    {
+        // Boxed, so that the others do not carry its room.
+        return Box::pin(go_on(exchange, &request, &mut ledger, &body, &previous)).await;
+    }
     if request.streams_by_default && facts.stream.is_none() {
         facts.add_stream();
     }
     let asked = Asked::of(&request, &body, &facts);
-    ledger.asked(asked.model, asked.stream, body.len());
-    let ranked = match candidates(snapshot, &request, asked.model) {
-        Ok(ranked) => ranked,
-        Err(error) => return exchange.refuse(&request, &mut ledger, &error).await,
+    answer(exchange, &request, &mut ledger, &asked).await
+}
+
+/// Goes on from a response that the gateway keeps: the conversation so far is put before what is asked.
+async fn go_on(
+    exchange: &mut Exchange<'_>,
+    request: &Request,
+    ledger: &mut Ledger,
+    own: &[u8],
+    previous: &str,
+) -> After {
+    let project = exchange.view.snapshot.config.projects()[request.project as usize].id.clone();
+    ledger.waiting();
+    let history = kept::history(exchange, previous, &project).await;
+    ledger.working();
+    let body = match history.and_then(|history| kept::expand(own, &history)) {
+        Ok(body) => body,
+        Err(error) => return exchange.refuse(request, ledger, &error).await,
     };
-    run(exchange, &request, &mut ledger, snapshot, &ranked, &asked).await
+    let Some(_held) = exchange.shard.hold_bytes(body.len()) else {
+        return exchange.refuse(request, ledger, &GatewayError::Busy).await;
+    };
+    let mut facts = match request_facts(&body) {
+        Ok(facts) => facts,
+        Err(error) => {
+            let error = GatewayError::InvalidRequest(error.to_string());
+            return exchange.refuse(request, ledger, &error).await;
+        }
+    };
+    if request.streams_by_default && facts.stream.is_none() {
+        facts.add_stream();
+    }
+    let asked = Asked { previous: Some((previous, own)), ..Asked::of(request, &body, &facts) };
+    answer(exchange, request, ledger, &asked).await
+}
+
+/// Routes a request whose body is known.
+async fn answer(
+    exchange: &mut Exchange<'_>,
+    request: &Request,
+    ledger: &mut Ledger,
+    asked: &Asked<'_>,
+) -> After {
+    let view = std::rc::Rc::clone(&exchange.view);
+    ledger.asked(asked.model, asked.stream, asked.body.len());
+    let ranked = match candidates(&view.snapshot, request, asked.model) {
+        Ok(ranked) => ranked,
+        Err(error) => return exchange.refuse(request, ledger, &error).await,
+    };
+    run(exchange, request, ledger, &view.snapshot, &ranked, asked).await
 }
 
 /// What a request says, in its body or, in Gemini's dialect, in its URL.
@@ -67,6 +119,8 @@ struct Asked<'a> {
     facts: &'a RequestFacts,
     model: Option<&'a str>,
     stream: bool,
+    /// The kept response that the request goes on from, and the client's own body.
+    previous: Option<(&'a str, &'a [u8])>,
 }
 
 impl<'a> Asked<'a> {
@@ -75,7 +129,7 @@ impl<'a> Asked<'a> {
             Some(call) => (Some(call.model.as_str()), call.form != GeminiForm::Whole),
             None => (facts.model(body), facts.is_stream()),
         };
-        Self { body, facts, model, stream }
+        Self { body, facts, model, stream, previous: None }
     }
 }
 
@@ -138,9 +192,9 @@ async fn run(
                 break;
             }
         };
-        if translated::is_needed(request, target) {
+        if translated::is_needed(request, target, body) {
             calls.begin(request, index);
-            match translate(exchange, request, ledger, snapshot, index, asked, first_byte, &calls).await {
+            match translate(exchange, request, ledger, index, asked, first_byte, &calls).await {
                 Ok(after) => return after,
                 Err(error) => {
                     calls.failed(request, &error);
@@ -238,18 +292,23 @@ async fn translate(
     exchange: &mut Exchange<'_>,
     request: &Request,
     ledger: &mut Ledger,
-    snapshot: &Snapshot,
     index: usize,
     asked: &Asked<'_>,
     first_byte: std::time::Duration,
     calls: &Calls,
 ) -> Result<After, GatewayError> {
+    let view = std::rc::Rc::clone(&exchange.view);
+    let snapshot = &view.snapshot;
     let target = &snapshot.targets[index];
     ledger.tries(index);
     if request.endpoint == Endpoint::CountTokens && !translated::counts(target) {
         return translated::estimate(exchange, request, ledger, target, asked.body).await;
     }
-    let job = Job::new(snapshot, request, target, asked.body, asked.stream)?;
+    let mut job = Job::new(snapshot, request, target, asked.body, asked.stream)?;
+    if request.endpoint == Endpoint::Responses {
+        let (previous, own) = asked.previous.unzip();
+        job.keep_turn(Keeping::of(exchange, request, own.unwrap_or(asked.body), previous)?);
+    }
     let _held = exchange.shard.hold_bytes(job.body_bytes()).ok_or(GatewayError::Busy)?;
     let sent = job.send(exchange, request, ledger, index, target, first_byte).await;
     match judged(exchange, ledger, sent, job.dialect).await {

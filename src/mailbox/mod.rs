@@ -34,12 +34,16 @@ pub enum ToControl {
     Finish,
 }
 
-/// What the thread that keeps responses is told or asked. Its queue is in order: who asks for a response after its end
-/// was sent finds it.
+/// What the thread that keeps responses is told or asked, in order.
 #[derive(Debug)]
 pub enum ToKeeper {
     /// Keep the turn.
-    Keep(Box<Turn>),
+    Keep {
+        /// What is to be kept.
+        turn: Box<Turn>,
+        /// Told once it is written, or cannot be.
+        reply: Arc<Reply<()>>,
+    },
     /// The response object and its input items.
     Find {
         /// The response.

@@ -146,6 +146,8 @@ pub struct CoreMetrics {
     pub upstream_reuses: Count,
     /// Pooled connections found closed when used.
     pub upstream_stale: Count,
+    /// Responses that could not be handed over to be kept.
+    pub responses_lost: Count,
     /// Usage records in the journal; set from `JournalCounts::written`.
     pub journal_records: Count,
     /// Set from `JournalCounts::spilled`.
@@ -175,6 +177,7 @@ impl Default for CoreMetrics {
             upstream_connect_errors: Count::default(),
             upstream_reuses: Count::default(),
             upstream_stale: Count::default(),
+            responses_lost: Count::default(),
             journal_records: Count::default(),
             journal_spilled: Count::default(),
             journal_lost: Count::default(),

@@ -42,6 +42,7 @@ metrics! {
     UPSTREAM_CONNECTS = "routerly_upstream_connects_total", "Connections made to providers.";
     UPSTREAM_CONNECT_ERRORS = "routerly_upstream_connect_errors_total", "Connections to providers that failed.";
     UPSTREAM_REUSES = "routerly_upstream_reuses_total", "Calls sent on a connection that had served one before.";
+    RESPONSES_LOST = "routerly_responses_lost_total", "Responses that could not be handed over to be kept.";
     UPSTREAM_STALE = "routerly_upstream_stale_total", "Pooled connections found closed when they were used.";
     JOURNAL_RECORDS = "routerly_journal_records_total", "Usage records put into a journal.";
     JOURNAL_SPILLED = "routerly_journal_spilled_total", "Usage records that had to wait in memory for a full journal.";

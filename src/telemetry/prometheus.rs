@@ -133,7 +133,7 @@ fn histogram(metrics: &Metrics, metric: Metric, of: impl Fn(&CoreMetrics) -> &Hi
 
 fn render_cores(metrics: &Metrics, out: &mut Vec<u8>) {
     type Read = fn(&CoreMetrics) -> &Count;
-    let counts: [(Metric, Kind, Read); 17] = [
+    let counts: [(Metric, Kind, Read); 18] = [
         (names::UPSTREAM_TLS_HANDSHAKES, Kind::Counter, |core| &core.upstream_tls_handshakes),
         (names::UPSTREAM_TLS_RESUMED, Kind::Counter, |core| &core.upstream_tls_resumed),
         (names::CONNECTIONS_OPEN, Kind::Gauge, |core| &core.connections_open),
@@ -147,6 +147,7 @@ fn render_cores(metrics: &Metrics, out: &mut Vec<u8>) {
         (names::UPSTREAM_CONNECTS, Kind::Counter, |core| &core.upstream_connects),
         (names::UPSTREAM_CONNECT_ERRORS, Kind::Counter, |core| &core.upstream_connect_errors),
         (names::UPSTREAM_REUSES, Kind::Counter, |core| &core.upstream_reuses),
+        (names::RESPONSES_LOST, Kind::Counter, |core| &core.responses_lost),
         (names::UPSTREAM_STALE, Kind::Counter, |core| &core.upstream_stale),
         (names::JOURNAL_RECORDS, Kind::Counter, |core| &core.journal_records),
         (names::JOURNAL_SPILLED, Kind::Counter, |core| &core.journal_spilled),

@@ -3,6 +3,7 @@
 mod client;
 mod counts;
 mod failures;
+mod kept;
 mod loops;
 mod pairs;
 mod provider;

@@ -116,7 +116,10 @@ fn a_named_model_comes_first_then_those_that_speak_the_client_s_dialect() {
     let claude = MockUpstream::with(provider::plays(Dialect::Anthropic, ask));
     let mut second = gateway_to(&chat, Dialect::Chat).models.remove(0);
     second["id"] = "up/chat".into();
-    let gateway = gateway_to(&claude, Dialect::Anthropic).model(second).start();
+    let gateway = gateway_to(&claude, Dialect::Anthropic)
+        .model(second)
+        .project("honorRequestedModel", "prefer")
+        .start();
     for (from, name, expected) in [
         (Dialect::Chat, "up/model", "up/model"),
         (Dialect::Chat, "claude-sonnet-4-5", "up/model"),

@@ -12,7 +12,7 @@ use crate::json::text;
 /// Appends the response object.
 pub(in crate::dialect) fn write_answer(answer: &Answer<'_>, client: &mut ClientContext, out: &mut Vec<u8>) {
     let head = Head {
-        id: client.ids.make("resp_"),
+        id: client.ids.own("resp_"),
         model: match &answer.model {
             Some(model) => model.clone().into_owned(),
             None => Text::from(client.model.clone()),

@@ -84,6 +84,9 @@ fn write_turn<'r>(
         rest = behind;
         if let Content::Thinking { text, proof, .. } = &part.content {
             let proof = proof.as_ref().filter(|proof| proof.vendor == Vendor::OpenAi && writing.is_openai());
+            if proof.is_none() {
+                writing.losses.drop(Feature::Thinking)?;
+            }
             thought = proof.map(|proof| (text, proof));
             continue;
         }

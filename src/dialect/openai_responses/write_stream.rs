@@ -117,7 +117,7 @@ impl StreamWriter {
     /// A writer at the start of a stream.
     pub(in crate::dialect) fn new(mut client: ClientContext) -> Self {
         let head = Head {
-            id: client.ids.make("resp_"),
+            id: client.ids.own("resp_"),
             model: Text::from(client.model.clone()),
             created: client.unix_seconds,
             echo: std::mem::take(&mut client.echo),

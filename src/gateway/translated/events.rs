@@ -10,6 +10,7 @@ use crate::dialect::translate::StreamTranslation;
 use crate::dialect::{Dialect, UsageTap};
 use crate::gateway::array::ArrayFrame;
 use crate::gateway::exchange::{After, Exchange};
+use crate::gateway::kept;
 use crate::gateway::ledger::{Ending, Ledger};
 use crate::gateway::outgoing::{ClientFraming, Outgoing};
 use crate::gateway::request::Request;
@@ -159,6 +160,9 @@ impl Answering<'_> {
     ) -> After {
         loop {
             let over = self.is_over(retelling);
+            if over && let Some(response) = kept::ended_response(&out) {
+                self.keep(exchange, response).await;
+            }
             // A client that takes its time must not make the provider look slow.
             self.relay.source.conn.deadline().clear();
             let sent = if over || !out.is_empty() {
@@ -279,7 +283,9 @@ impl Answering<'_> {
                 let array = wants_array(request);
                 Retelling::Translation(Box::new(StreamTranslation::new(pair, undo, context, ids, array)))
             }
-            Way::Counted(_) | Way::Reframed => Retelling::Array { frame: ArrayFrame::default(), cut: false },
+            Way::Counted(_) | Way::Reframed | Way::Relayed { .. } => {
+                Retelling::Array { frame: ArrayFrame::default(), cut: false }
+            }
         }
     }
 }

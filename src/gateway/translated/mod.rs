@@ -8,10 +8,14 @@ mod events;
 mod whole;
 
 use std::rc::Rc;
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 
 use super::answer::{Answer, AnswerHead, BodyKind};
 use super::attempt::{self, AttemptError, Wire};
 use super::exchange::{After, Exchange, after};
+use super::kept::Keeping;
 use super::ledger::Ledger;
 use super::local;
 use super::relay::{self, Relay, Relaying};
@@ -35,6 +39,7 @@ use crate::telemetry::labels::Endpoint;
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 /// Output tokens to ask for where a dialect needs a number and nobody gives one.
 const OUTPUT_TOKENS_DEFAULT: u64 = 8_192;
+
 /// What is sent instead of a client's own body, and what its answer needs.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -46,11 +51,15 @@ pub(super) struct Job {
     body: Vec<u8>,
     vendor: Vendor,
     way: Way,
+    /// The turn to be kept once it is answered (Responses).
+    keeping: Option<Keeping>,
 }
 
 /// What is to be done with the answer.
 #[derive(Debug)]
 enum Way {
+    /// It is relayed: only the request was written anew, without proofs that are another provider's.
+    Relayed { losses: Losses, withhold_usage: bool },
     /// Only the form of a Gemini stream is another one.
     Reframed,
     /// It is a count.
@@ -60,8 +69,18 @@ enum Way {
 }
 
 /// Whether the answer of `target` has to be written anew.
-pub(super) fn is_needed(request: &Request, target: &Target) -> bool {
-    !target.speaks(request.client.dialect) || wants_array(request)
+pub(super) fn is_needed(request: &Request, target: &Target, body: &[u8]) -> bool {
+    !target.speaks(request.client.dialect) || wants_array(request) || has_sealed(request.client.dialect, body)
+}
+
+/// Whether a body may hold proofs that came through this gateway from a provider of another dialect: they are nothing to
+/// one of its own dialect, which would refuse them.
+fn has_sealed(dialect: Dialect, body: &[u8]) -> bool {
+    static SEALED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"gw1."));
+    // Gemini's are in base64.
+    static ENCODED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\"Z3cxL"));
+    let finder = if dialect == Dialect::Gemini { &ENCODED } else { &SEALED };
+    finder.find(body).is_some()
 }
 
 fn wants_array(request: &Request) -> bool {
@@ -86,7 +105,8 @@ impl Job {
         stream: bool,
     ) -> Result<Self, GatewayError> {
         let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
-        if target.speaks(request.client.dialect) {
+        let native = target.speaks(request.client.dialect);
+        if native && wants_array(request) {
             let body = stripped(body, &strip)?;
             let (dialect, call) = (Dialect::Gemini, Call::GeminiStream);
             return Ok(Self {
@@ -96,9 +116,11 @@ impl Job {
                 body,
                 vendor: Vendor::Google,
                 way: Way::Reframed,
+                keeping: None,
             });
         }
-        let dialect = dialect_of(target).ok_or(GatewayError::Internal)?;
+        let dialect = if native { Some(request.client.dialect) } else { dialect_of(target) };
+        let dialect = dialect.ok_or(GatewayError::Internal)?;
         let ask = ask(snapshot, request, body, stream);
         let mut written = Vec::with_capacity(body.len() + body.len() / 8 + 256);
         let model = target_model(target, dialect);
@@ -110,18 +132,39 @@ impl Job {
             (if gemini { Call::GeminiCountTokens } else { Call::CountTokens }, Way::Counted(losses))
         } else {
             let translated = ask.translate(dialect, &model, &mut written).map_err(refused)?;
-            (Call::generate(dialect, translated.stream), Way::Translated(translated))
+            let call = Call::generate(dialect, translated.stream);
+            let asks_usage = dialect == Dialect::OpenAiChat && translated.stream;
+            let way = if native {
+                let withhold_usage = asks_usage && !translated.stream_usage;
+                Way::Relayed { losses: translated.losses, withhold_usage }
+            } else {
+                Way::Translated(translated)
+            };
+            (call, way)
         };
         if !strip.is_empty() {
             written = stripped(&written, &strip)?;
         }
-        let stream = matches!(&way, Way::Translated(translated) if translated.stream);
-        Ok(Self { dialect, stream, call, body: written, vendor: vendor_of(target, dialect), way })
+        let stream = match &way {
+            Way::Translated(translated) => translated.stream,
+            Way::Relayed { .. } => stream,
+            Way::Counted(_) | Way::Reframed => false,
+        };
+        let vendor = vendor_of(target, dialect);
+        Ok(Self { dialect, stream, call, body: written, vendor, way, keeping: None })
     }
 
     /// Bytes of the body that is sent.
     pub(super) fn body_bytes(&self) -> usize {
         self.body.len()
+    }
+
+    /// Has the turn kept once it is answered.
+    pub(super) fn keep_turn(&mut self, keeping: Option<Keeping>) {
+        if let (Some(keeping), Way::Translated(translated)) = (&keeping, &mut self.way) {
+            keeping.name_previous(&mut translated.echo);
+        }
+        self.keeping = keeping;
     }
 
     /// Sends it to `target`, which is number `index`.
@@ -185,6 +228,17 @@ impl Job {
             labels: request.labels && request.client.dialect == Dialect::OpenAiChat,
             opening: &[],
         };
+        if let Way::Relayed { losses, withhold_usage } = &self.way {
+            let mut answer = answer;
+            append_losses(&mut answer.head.fields, losses);
+            let how = Relaying {
+                expects_end_mark: request.endpoint != Endpoint::CountTokens,
+                withhold_usage: *withhold_usage,
+                opening,
+                ..how
+            };
+            return relay::relay(exchange, request, ledger, answer, how).await;
+        }
         let is_well = (200..300).contains(&answer.head.status);
         let is_stream = self.stream && is_well && answer.head.kind == BodyKind::Events;
         if matches!(self.way, Way::Reframed) && !is_stream {
@@ -318,11 +372,18 @@ struct Answering<'a> {
 }
 
 impl Answering<'_> {
+    /// Hands a complete response over to be kept, before its client can know of it.
+    async fn keep(&mut self, exchange: &Exchange<'_>, response: &[u8]) {
+        if let Some(keeping) = self.job.keeping.take() {
+            Box::pin(keeping.keep(exchange, response)).await;
+        }
+    }
+
     /// What the writer of the answer has to know.
     fn context(&mut self, exchange: &Exchange<'_>, request: &Request) -> ClientContext {
         let translated = match &mut self.job.way {
             Way::Translated(translated) => Some(translated),
-            Way::Counted(_) | Way::Reframed => None,
+            Way::Counted(_) | Way::Reframed | Way::Relayed { .. } => None,
         };
         ClientContext {
             model: self.target.model.upstream_model.clone(),
@@ -346,11 +407,11 @@ impl Answering<'_> {
         }
         let losses = match &self.job.way {
             Way::Translated(translated) => Some(&translated.losses),
-            Way::Counted(losses) => Some(losses),
+            Way::Counted(losses) | Way::Relayed { losses, .. } => Some(losses),
             Way::Reframed => None,
         };
-        if let Some(losses) = losses.filter(|losses| !losses.is_empty()) {
-            writer::own_field(head, "x-routerly-translation", losses.header_value().as_bytes());
+        if let Some(losses) = losses {
+            append_losses(head, losses);
         }
     }
 
@@ -361,6 +422,13 @@ impl Answering<'_> {
         if done && reusable {
             pool.give_back(conn, exchange.shard.tick_ms());
         }
+    }
+}
+
+/// Names what could not be carried, if anything.
+fn append_losses(head: &mut Vec<u8>, losses: &Losses) {
+    if !losses.is_empty() {
+        writer::own_field(head, "x-routerly-translation", losses.header_value().as_bytes());
     }
 }
 

@@ -42,7 +42,10 @@ impl Answering<'_> {
         self.settle_whole(ledger, failed.as_ref());
         match failed {
             Some(fault) => self.send_fault(exchange, request, ledger, &fault).await,
-            None => self.send_whole(exchange, request, ledger, 200, None, &out).await,
+            None => {
+                self.keep(exchange, &out).await;
+                self.send_whole(exchange, request, ledger, 200, None, &out).await
+            }
         }
     }
 
@@ -126,7 +129,7 @@ impl Answering<'_> {
                 write_count(request.client.dialect, tokens, out);
                 return Ok(());
             }
-            Way::Translated(_) | Way::Reframed => {
+            Way::Translated(_) | Way::Reframed | Way::Relayed { .. } => {
                 return Err(unexpected("the provider did not answer with a stream"));
             }
         };

@@ -325,6 +325,11 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Io { path, source }
 }
 
+/// Whether an id is of the gateway's own making: a provider's are longer.
+pub fn is_own_id(id: &str) -> bool {
+    day_of(id).is_some()
+}
+
 /// The day in which an id of the gateway's own was made; `None` for any other id.
 ///
 /// Source: RFC 9562, section 5.7: the first 48 bits of a UUIDv7 are milliseconds since the epoch.

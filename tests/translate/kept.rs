@@ -1,0 +1,105 @@
+//! Conversations that the gateway keeps: going on by `previous_response_id` on any model, over restarts, for the own
+//! project alone. And what is kept from a provider: the proofs of another one.
+
+use serde_json::{Value, json};
+
+use super::client::Ask;
+use super::{Dialect, gateway_to, provider};
+use crate::support::{Gateway, MockUpstream, Response, TOKEN, post};
+
+/// A response that says `text`, streamed or not, with what the client got of it.
+fn respond(gateway: &Gateway, body: &Value) -> Value {
+    let answer = gateway.call(post("/v1/responses", "", body)).expect(200);
+    if body["stream"] != true {
+        return answer.json();
+    }
+    let last = answer.events().pop().expect("an event");
+    serde_json::from_str::<Value>(&last).unwrap()["response"].clone()
+}
+
+fn call(gateway: &Gateway, method: &str, path: &str) -> Response {
+    gateway.call(format!(
+        "{method} {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {TOKEN}\r\nContent-Length: 0\r\n\r\n"
+    ))
+}
+
+#[test]
+fn a_conversation_goes_on_over_a_restart_and_can_be_looked_at() {
+    let ask = Ask::default();
+    let upstream = MockUpstream::with(provider::plays(Dialect::Anthropic, ask));
+    let gateway = gateway_to(&upstream, Dialect::Anthropic).start();
+    let first =
+        respond(&gateway, &json!({"model": "auto", "instructions": "Be brief.", "input": "I am Ada."}));
+    let id = first["id"].as_str().unwrap().to_owned();
+    assert_eq!(first["previous_response_id"], Value::Null);
+    let gateway = gateway.restart();
+
+    assert_eq!(call(&gateway, "GET", &format!("/v1/responses/{id}")).expect(200).json(), first);
+    let items = call(&gateway, "GET", &format!("/v1/responses/{id}/input_items")).expect(200).json();
+    assert_eq!(items["data"][0]["content"][0]["text"], "I am Ada.");
+    assert_eq!(items["first_id"], items["data"][0]["id"]);
+
+    let second =
+        respond(&gateway, &json!({"model": "auto", "input": "Who am I?", "previous_response_id": id}));
+    assert_eq!(second["previous_response_id"], id.as_str());
+    upstream.next_request();
+    let asked = upstream.next_request().1.json();
+    let roles: Vec<&str> =
+        asked["messages"].as_array().unwrap().iter().map(|turn| turn["role"].as_str().unwrap()).collect();
+    assert_eq!(roles, ["user", "assistant", "user"]);
+    assert_eq!(asked["system"], Value::Null, "instructions do not carry over");
+    let said = asked["messages"].to_string();
+    assert!(said.contains("I am Ada.") && said.contains("Who am I?"), "{said}");
+
+    call(&gateway, "POST", &format!("/v1/responses/{id}/cancel")).expect(400);
+    assert_eq!(call(&gateway, "DELETE", &format!("/v1/responses/{id}")).expect(200).json()["deleted"], true);
+    let gone = json!({"model": "auto", "input": "x", "previous_response_id": second["id"]});
+    let refused = gateway.call(post("/v1/responses", "", &gone)).expect(404);
+    assert!(refused.json()["error"]["message"].as_str().unwrap().contains("is kept"));
+}
+
+#[test]
+fn a_streamed_response_is_kept_and_one_that_must_not_be_is_not() {
+    let ask = Ask { stream: true, ..Ask::default() };
+    let upstream = MockUpstream::with(provider::plays(Dialect::Anthropic, ask));
+    let gateway = gateway_to(&upstream, Dialect::Anthropic).start();
+    let streamed = respond(&gateway, &json!({"model": "auto", "input": "Hi", "stream": true}));
+    let id = streamed["id"].as_str().unwrap();
+    assert_eq!(call(&gateway, "GET", &format!("/v1/responses/{id}")).expect(200).json(), streamed);
+    let again = json!({"model": "auto", "input": "Hi", "stream": true, "store": false});
+    let unkept = respond(&gateway, &again);
+    let id = unkept["id"].as_str().unwrap();
+    call(&gateway, "GET", &format!("/v1/responses/{id}")).expect(404);
+}
+
+#[test]
+fn a_provider_does_not_get_another_one_s_proofs() {
+    // A client of Responses thought with Claude; its next turn goes to OpenAI.
+    let ask = Ask { think: true, ..Ask::default() };
+    let claude = MockUpstream::with(provider::plays(Dialect::Anthropic, ask));
+    let openai = MockUpstream::with(provider::plays(Dialect::Responses, Ask::default()));
+    let mut second = gateway_to(&openai, Dialect::Responses).models.remove(0);
+    second["id"] = "up/openai".into();
+    let gateway = gateway_to(&claude, Dialect::Anthropic)
+        .model(second)
+        .project("honorRequestedModel", "prefer")
+        .start();
+    let thought = respond(
+        &gateway,
+        &json!({
+            "model": "up/model", "input": "Think!", "store": false, "reasoning": {"effort": "high"},
+            "include": ["reasoning.encrypted_content"],
+        }),
+    );
+    let output = thought["output"].as_array().unwrap();
+    assert!(output[0]["encrypted_content"].as_str().unwrap().starts_with("gw1.a."), "{thought}");
+    let mut input = vec![json!({"role": "user", "content": "Think!"})];
+    input.extend(output.iter().cloned());
+    input.push(json!({"role": "user", "content": "Go on."}));
+    let next = json!({"model": "up/openai", "input": input, "store": false});
+    let answer = gateway.call(post("/v1/responses", "", &next)).expect(200);
+    assert_eq!(answer.field("x-routerly-model"), Some("up/openai"));
+    assert_eq!(answer.field("x-routerly-translation"), Some("dropped=thinking"));
+    let asked = openai.next_request().1.json().to_string();
+    assert!(!asked.contains("gw1.") && asked.contains("Go on."), "{asked}");
+}
