@@ -194,7 +194,9 @@ async fn run(
         };
         if translated::is_needed(request, target, body) {
             calls.begin(request, index);
-            match translate(exchange, request, ledger, index, asked, first_byte, &calls).await {
+            // Boxed, so that a relay does not carry its room.
+            let translated = translate(exchange, request, ledger, index, asked, first_byte, &calls);
+            match Box::pin(translated).await {
                 Ok(after) => return after,
                 Err(error) => {
                     calls.failed(request, &error);
