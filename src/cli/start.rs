@@ -187,13 +187,14 @@ fn start(args: &StartArgs) -> Result<(), String> {
         }
     }
     handover::wait_until_told(is_told.as_ref(), &mailbox);
-    mailbox.finish_keeper();
-    if keeper.join().is_err() {
-        failed.get_or_insert_with(|| "the thread that keeps responses ended with a panic".to_owned());
-    }
     mailbox.send_blocking(ToControl::Finish);
     if control.join().is_err() {
         failed.get_or_insert_with(|| "the control thread ended with a panic".to_owned());
+    }
+    // After the books: a disk that hangs here must not keep them open.
+    mailbox.finish_keeper();
+    if keeper.join().is_err() {
+        failed.get_or_insert_with(|| "the thread that keeps responses ended with a panic".to_owned());
     }
     signals.close();
     log::info("stopped", &[]);

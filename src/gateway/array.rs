@@ -1,15 +1,27 @@
 //! Events as elements of one JSON array: the form of `streamGenerateContent` without `alt=sse`.
 
+use crate::limits::TRANSLATED_EVENT_BYTES_MAX;
 use crate::sse::Observer;
 
 /// Turns a stream of events into an array, element by element.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct ArrayFrame {
     observer: Observer,
     begun: bool,
 }
 
+impl Default for ArrayFrame {
+    fn default() -> Self {
+        Self { observer: Observer::with_limit(TRANSLATED_EVENT_BYTES_MAX), begun: false }
+    }
+}
+
 impl ArrayFrame {
+    /// Whether an event was too long to become an element: the array lacks it.
+    pub(super) fn lacks_any(&self) -> bool {
+        self.observer.blocks_unread() > 0
+    }
+
     /// Takes the next bytes of the event stream and appends the elements that end in them.
     pub(super) fn push(&mut self, events: &[u8], out: &mut Vec<u8>) {
         let Self { observer, begun } = self;

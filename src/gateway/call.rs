@@ -192,7 +192,7 @@ async fn run(
                 break;
             }
         };
-        if translated::is_needed(request, target, body) {
+        if translated::is_needed(request, target, body, asked.previous.is_some()) {
             calls.begin(request, index);
             // Boxed, so that a relay does not carry its room.
             let translated = translate(exchange, request, ledger, index, asked, first_byte, &calls);

@@ -5,7 +5,6 @@
 //!
 //! Source: OpenAI API reference, "Responses": retrieve, delete, cancel, list input items.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +23,6 @@ use crate::json::{scan, write};
 use crate::limits::INPUT_ITEMS_MAX;
 use crate::mailbox::{Kept, Reply, ToKeeper};
 use crate::respond::GatewayError;
-use crate::sse::{BlockDecoder, Step};
 use crate::store::responses::{self, Missing, Turn};
 
 /// Longest wait for the thread that keeps responses.
@@ -203,20 +201,14 @@ impl Keeping {
     }
 }
 
-/// The response object in the events that end a stream.
-pub(super) fn ended_response(mut events: &[u8]) -> Option<&[u8]> {
-    let mut decoder = BlockDecoder::default();
-    let mut found = None;
-    while let Step::Block(block) = decoder.step(events) {
-        if let Some(event) = &block.event
-            && matches!(event.name, b"response.completed" | b"response.incomplete")
-            && let Cow::Borrowed(data) = event.data
-        {
-            found = scan::member(data, "response").map(|response| response.raw).or(found);
-        }
-        events = &events[block.len..];
-    }
-    found
+/// The response object in the event that ends a stream, if that is among `events`, which the gateway has written: an event
+/// is two lines there.
+pub(super) fn ended_response(events: &[u8]) -> Option<&[u8]> {
+    const ENDS: [&[u8]; 2] = [b"event: response.completed\ndata: ", b"event: response.incomplete\ndata: "];
+    let data_start = |end: &&[u8]| memmem::rfind(events, end).map(|at| at + end.len());
+    let data = &events[ENDS.iter().filter_map(data_start).max()?..];
+    let line = &data[..memchr::memchr(b'\n', data)?];
+    scan::member(line, "response").map(|response| response.raw)
 }
 
 /// The id in `previous_response_id`, where it is one of the gateway's own. `body` has been checked to be JSON.
@@ -396,7 +388,9 @@ mod tests {
         let events = b": x\n\nevent: response.output_text.done\ndata: {\"response\":1}\n\n\
             event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\"}}\n\n";
         assert_eq!(ended_response(events), Some(b"{\"id\":\"resp_1\"}".as_slice()));
-        assert_eq!(ended_response(&events[..60]), None);
+        for cut in 0..events.len() - 2 {
+            assert_eq!(ended_response(&events[..cut]), None, "cut at {cut}");
+        }
         assert_eq!(ended_response(b""), None);
     }
 

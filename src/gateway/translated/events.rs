@@ -10,7 +10,6 @@ use crate::dialect::translate::StreamTranslation;
 use crate::dialect::{Dialect, UsageTap};
 use crate::gateway::array::ArrayFrame;
 use crate::gateway::exchange::{After, Exchange};
-use crate::gateway::kept;
 use crate::gateway::ledger::{Ending, Ledger};
 use crate::gateway::outgoing::{ClientFraming, Outgoing};
 use crate::gateway::request::Request;
@@ -160,9 +159,7 @@ impl Answering<'_> {
     ) -> After {
         loop {
             let over = self.is_over(retelling);
-            if over && let Some(response) = kept::ended_response(&out) {
-                self.keep(exchange, response).await;
-            }
+            self.keep_ended(exchange, &out).await;
             // A client that takes its time must not make the provider look slow.
             self.relay.source.conn.deadline().clear();
             let sent = if over || !out.is_empty() {
@@ -213,7 +210,7 @@ impl Answering<'_> {
         retelling.feed(payload, out);
         if self.is_over(retelling) {
             match retelling {
-                Retelling::Array { cut, .. } if self.relay.is_cut() => {
+                Retelling::Array { cut, frame } if self.relay.is_cut() || frame.lacks_any() => {
                     *cut = true;
                     retelling.fail(false, CUT, "", out);
                 }
@@ -265,6 +262,7 @@ impl Answering<'_> {
             let too_slow = matches!(fault, Fault::TooSlow(_));
             retelling.fail(too_slow, &text, &ledger.trace_text(), &mut out);
         }
+        self.keep_ended(exchange, &out).await;
         match outgoing.send_slice(exchange.conn, &out, true).await {
             Err(_) => After::Abort,
             Ok(()) if outgoing.ends_by_close() => After::Close,
@@ -283,7 +281,7 @@ impl Answering<'_> {
                 let array = wants_array(request);
                 Retelling::Translation(Box::new(StreamTranslation::new(pair, undo, context, ids, array)))
             }
-            Way::Counted(_) | Way::Reframed | Way::Relayed { .. } => {
+            Way::Counted(_) | Way::Reframed(_) | Way::Relayed { .. } => {
                 Retelling::Array { frame: ArrayFrame::default(), cut: false }
             }
         }

@@ -15,7 +15,7 @@ use memchr::memmem::Finder;
 use super::answer::{Answer, AnswerHead, BodyKind};
 use super::attempt::{self, AttemptError, Wire};
 use super::exchange::{After, Exchange, after};
-use super::kept::Keeping;
+use super::kept::{self, Keeping};
 use super::ledger::Ledger;
 use super::local;
 use super::relay::{self, Relay, Relaying};
@@ -61,7 +61,7 @@ enum Way {
     /// It is relayed: only the request was written anew, without proofs that are another provider's.
     Relayed { losses: Losses, withhold_usage: bool },
     /// Only the form of a Gemini stream is another one.
-    Reframed,
+    Reframed(Option<Losses>),
     /// It is a count.
     Counted(Losses),
     /// It is translated.
@@ -69,8 +69,11 @@ enum Way {
 }
 
 /// Whether the answer of `target` has to be written anew.
-pub(super) fn is_needed(request: &Request, target: &Target, body: &[u8]) -> bool {
-    !target.speaks(request.client.dialect) || wants_array(request) || has_sealed(request.client.dialect, body)
+///
+/// `goes_on`: the body repeats a conversation that the gateway has kept, with ids of its own and thoughts of others.
+pub(super) fn is_needed(request: &Request, target: &Target, body: &[u8], goes_on: bool) -> bool {
+    let dialect = request.client.dialect;
+    !target.speaks(dialect) || wants_array(request) || goes_on || has_sealed(dialect, body)
 }
 
 /// Whether a body may hold proofs that came through this gateway from a provider of another dialect: they are nothing to
@@ -107,7 +110,17 @@ impl Job {
         let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
         let native = target.speaks(request.client.dialect);
         if native && wants_array(request) {
-            let body = stripped(body, &strip)?;
+            let (body, losses) = if has_sealed(Dialect::Gemini, body) {
+                let ask = ask(snapshot, request, body, true);
+                let mut written = Vec::with_capacity(body.len());
+                let model = target_model(target, Dialect::Gemini);
+                let translated = ask
+                    .translate(Dialect::Gemini, &model, &mut written)
+                    .map_err(|bad| GatewayError::InvalidRequest(bad.to_string()))?;
+                (stripped(&written, &strip)?, Some(translated.losses))
+            } else {
+                (stripped(body, &strip)?, None)
+            };
             let (dialect, call) = (Dialect::Gemini, Call::GeminiStream);
             return Ok(Self {
                 dialect,
@@ -115,7 +128,7 @@ impl Job {
                 call,
                 body,
                 vendor: Vendor::Google,
-                way: Way::Reframed,
+                way: Way::Reframed(losses),
                 keeping: None,
             });
         }
@@ -148,7 +161,7 @@ impl Job {
         let stream = match &way {
             Way::Translated(translated) => translated.stream,
             Way::Relayed { .. } => stream,
-            Way::Counted(_) | Way::Reframed => false,
+            Way::Counted(_) | Way::Reframed(_) => false,
         };
         let vendor = vendor_of(target, dialect);
         Ok(Self { dialect, stream, call, body: written, vendor, way, keeping: None })
@@ -241,7 +254,7 @@ impl Job {
         }
         let is_well = (200..300).contains(&answer.head.status);
         let is_stream = self.stream && is_well && answer.head.kind == BodyKind::Events;
-        if matches!(self.way, Way::Reframed) && !is_stream {
+        if matches!(self.way, Way::Reframed(_)) && !is_stream {
             // An error, or one array by itself: what the client expects as it is.
             return relay::relay(exchange, request, ledger, answer, how).await;
         }
@@ -372,6 +385,16 @@ struct Answering<'a> {
 }
 
 impl Answering<'_> {
+    /// Has the response kept whose end is in `out`, before its client can know of it. The end of the provider's body may
+    /// come later.
+    async fn keep_ended(&mut self, exchange: &Exchange<'_>, out: &[u8]) {
+        if self.job.keeping.is_some()
+            && let Some(response) = kept::ended_response(out)
+        {
+            self.keep(exchange, response).await;
+        }
+    }
+
     /// Hands a complete response over to be kept, before its client can know of it.
     async fn keep(&mut self, exchange: &Exchange<'_>, response: &[u8]) {
         if let Some(keeping) = self.job.keeping.take() {
@@ -383,7 +406,7 @@ impl Answering<'_> {
     fn context(&mut self, exchange: &Exchange<'_>, request: &Request) -> ClientContext {
         let translated = match &mut self.job.way {
             Way::Translated(translated) => Some(translated),
-            Way::Counted(_) | Way::Reframed | Way::Relayed { .. } => None,
+            Way::Counted(_) | Way::Reframed(_) | Way::Relayed { .. } => None,
         };
         ClientContext {
             model: self.target.model.upstream_model.clone(),
@@ -408,7 +431,7 @@ impl Answering<'_> {
         let losses = match &self.job.way {
             Way::Translated(translated) => Some(&translated.losses),
             Way::Counted(losses) | Way::Relayed { losses, .. } => Some(losses),
-            Way::Reframed => None,
+            Way::Reframed(losses) => losses.as_ref(),
         };
         if let Some(losses) = losses {
             append_losses(head, losses);

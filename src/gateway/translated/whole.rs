@@ -129,7 +129,7 @@ impl Answering<'_> {
                 write_count(request.client.dialect, tokens, out);
                 return Ok(());
             }
-            Way::Translated(_) | Way::Reframed | Way::Relayed { .. } => {
+            Way::Translated(_) | Way::Reframed(_) | Way::Relayed { .. } => {
                 return Err(unexpected("the provider did not answer with a stream"));
             }
         };

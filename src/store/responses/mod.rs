@@ -56,6 +56,9 @@ pub enum StoreError {
     /// The text is not JSON, or not of the right shape.
     #[error("a response cannot be kept: {0}")]
     Json(#[from] serde_json::Error),
+    /// Larger than all that may be kept.
+    #[error("a response of {0} bytes is larger than `responses.bytesMax`")]
+    TooLarge(u64),
     /// Nothing can be encrypted.
     #[error(transparent)]
     NoRandomness(#[from] super::secret::NoRandomness),
@@ -75,7 +78,9 @@ impl StoreError {
         match self {
             Self::Unknown(_) => Missing::Unknown,
             Self::TooLong(_) => Missing::TooLong,
-            Self::Json(_) | Self::NoRandomness(_) | Self::Io { .. } => Missing::Unreadable,
+            Self::Json(_) | Self::TooLarge(_) | Self::NoRandomness(_) | Self::Io { .. } => {
+                Missing::Unreadable
+            }
         }
     }
 }
@@ -160,6 +165,9 @@ impl ResponseStore {
         let plain = serde_json::to_string(&record)?;
         let sealed = self.keys.seal("responses", &turn.id, &turn.project, &plain)?;
         let bytes = sealed.len() as u64;
+        if bytes > self.bounds.bytes_max {
+            return Err(StoreError::TooLarge(bytes));
+        }
         self.make_room(bytes, now_unix_ms)?;
         let directory = self.root.join(day.to_string());
         files::create_directory(&self.root).map_err(|error| failed(&self.root)(io::Error::other(error)))?;
@@ -266,18 +274,20 @@ impl ResponseStore {
                 if self.bytes <= goal {
                     return Ok(());
                 }
-                fs::remove_file(&path).map_err(failed(&path))?;
+                gone(fs::remove_file(&path)).map_err(failed(&path))?;
                 self.bytes = self.bytes.saturating_sub(bytes);
             }
             self.remove_day(day)?;
         }
+        // Nothing is left, whatever was counted: somebody else has removed files too.
+        self.bytes = 0;
         Ok(())
     }
 
     fn remove_day(&mut self, day: u64) -> Result<(), StoreError> {
         let bytes: u64 = self.files_of(day)?.iter().map(|(_, bytes)| bytes).sum();
         let directory = self.root.join(day.to_string());
-        fs::remove_dir_all(&directory).map_err(failed(&directory))?;
+        gone(fs::remove_dir_all(&directory)).map_err(failed(&directory))?;
         self.bytes = self.bytes.saturating_sub(bytes);
         Ok(())
     }
@@ -297,6 +307,11 @@ impl ResponseStore {
         names.sort_unstable();
         Ok(names.into_iter().map(|(name, bytes)| (directory.join(name), bytes)).collect())
     }
+}
+
+/// What is removed already is removed.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    removed.or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) })
 }
 
 /// Names and sizes in a directory; none where there is no directory.
@@ -325,7 +340,7 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> StoreError {
     move |source| StoreError::Io { path, source }
 }
 
-/// Whether an id is of the gateway's own making: a provider's are longer.
+/// Whether an id is of the gateway's own making: OpenAI's are longer, those of vLLM are no UUIDv7.
 pub fn is_own_id(id: &str) -> bool {
     day_of(id).is_some()
 }
@@ -337,6 +352,10 @@ fn day_of(id: &str) -> Option<u64> {
     let digits = id.strip_prefix(ID_PREFIX)?;
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     if digits.len() != 32 || !digits.bytes().all(is_digit) {
+        return None;
+    }
+    // Version and variant (RFC 9562, section 4).
+    if digits.as_bytes()[12] != b'7' || !matches!(digits.as_bytes()[16], b'8' | b'9' | b'a' | b'b') {
         return None;
     }
     u64::from_str_radix(&digits[..12], 16).ok().map(|ms| ms / DAY_MS)

@@ -63,9 +63,15 @@ fn what_is_deleted_damaged_or_too_old_is_unknown() {
         assert_eq!(kept.delete(id, "p1", now).unwrap_err().missing(), Missing::Unknown);
     }
     assert!(kept.find(&ids[2], "p1", 50 * DAY).is_ok());
-    for foreign in
-        ["", "resp_", "resp_abc", "../../etc/passwd", "resp_../0000000000000000000000000000", &ids[2][1..]]
-    {
+    for foreign in [
+        "",
+        "resp_",
+        "resp_abc",
+        "resp_0123456789ab4cde8000000000000000",
+        "../../etc/passwd",
+        "resp_../0000000000000000000000000000",
+        &ids[2][1..],
+    ] {
         assert_eq!(kept.find(foreign, "p1", 20 * DAY).unwrap_err().missing(), Missing::Unknown, "{foreign}");
     }
     kept.keep(&turn(&ids[3], None, "[]", "[]"), 52 * DAY).unwrap();
@@ -86,6 +92,27 @@ fn the_oldest_make_room() {
     let first = there.iter().position(|there| *there).unwrap();
     assert!(first > 20 && there[first..].iter().all(|there| *there));
     assert_eq!(kept.bytes(), store(home.path(), 30, 4_000).bytes());
+}
+
+#[test]
+fn one_that_is_too_large_removes_no_other_and_files_may_vanish() {
+    let home = tempfile::tempdir().unwrap();
+    let mut kept = store(home.path(), 30, 4_000);
+    let first = id(20 * DAY, 1);
+    kept.keep(&turn(&first, None, "[]", "[]"), 20 * DAY).unwrap();
+    let large = format!("[\"{}\"]", "x".repeat(4_000));
+    let refused = kept.keep(&turn(&id(20 * DAY, 2), None, &large, "[]"), 20 * DAY).unwrap_err();
+    assert!(matches!(refused, StoreError::TooLarge(_)));
+    assert!(kept.find(&first, "p1", 20 * DAY).is_ok());
+
+    let medium = format!("[\"{}\"]", "x".repeat(1_000));
+    for number in 3..30 {
+        let id = id(20 * DAY, number);
+        kept.keep(&turn(&id, None, &medium, "[]"), 20 * DAY).unwrap();
+        assert!(kept.find(&id, "p1", 20 * DAY).is_ok());
+        fs::remove_dir_all(home.path().join("responses")).unwrap();
+    }
+    assert!(kept.bytes() <= 4_000);
 }
 
 #[test]
