@@ -21,6 +21,7 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -94,7 +95,16 @@ pub(super) fn offer(
     let (told, is_told) = sync_channel(1);
     std::thread::Builder::new().name("handover".to_owned()).spawn(move || {
         log::install(log);
-        for mut peer in socket.incoming().map_while(Result::ok) {
+        for peer in socket.incoming() {
+            let mut peer = match peer {
+                Ok(peer) => peer,
+                Err(error) => {
+                    // Out of descriptors, as a rule: they come back when connections end.
+                    log::warn("a hand-over could not be heard", &[("reason", Value::Display(&error))]);
+                    std::thread::park_timeout(LOOK_AGAIN);
+                    continue;
+                }
+            };
             match hand_over(&mut peer, &doors, &mailbox) {
                 Ok(()) => {
                     log::info("handed over to another process; open requests go on", &[]);
@@ -138,11 +148,18 @@ fn hand_over(peer: &mut UnixStream, doors: &Doors, mailbox: &Mailbox) -> io::Res
     }
     expect(peer, TAKE)?;
     let (answer, released) = sync_channel(1);
-    mailbox.send_blocking(ToControl::Release(answer));
-    match released.recv_timeout(PATIENCE) {
-        Ok(Ok(())) => {}
-        Ok(Err(reason)) => return refuse(peer, &reason),
-        Err(_) => return refuse(peer, "its disk takes too long"),
+    let settled: Arc<AtomicBool> = Arc::default();
+    mailbox.send_blocking(ToControl::Release { answer, settled: Arc::clone(&settled) });
+    let said = match released.recv_timeout(PATIENCE) {
+        Ok(said) => Some(said),
+        // Who settles it first decides: a release that comes too late is taken back.
+        Err(_) if settled.swap(true, Ordering::AcqRel) => released.recv().ok(),
+        Err(_) => None,
+    };
+    match said {
+        Some(Ok(())) => {}
+        Some(Err(reason)) => return refuse(peer, &reason),
+        None => return refuse(peer, "its disk takes too long"),
     }
     // From here on there is no way back: the store is nobody's until the other process opens it.
     doors.close();

@@ -10,6 +10,7 @@ use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -119,9 +120,17 @@ impl State {
                 reply.answer(page.into());
             }
             ToControl::Reload => self.reload("asked"),
-            ToControl::Release(answer) => {
-                // Whoever asked has given up waiting if it is not taken.
-                let _ = answer.try_send(self.release());
+            ToControl::Release { answer, settled } => {
+                let released = self.release().and_then(|merger| {
+                    if settled.swap(true, Ordering::AcqRel) {
+                        // Whoever asked has given up waiting, and this process goes on serving.
+                        self.control.merger = Some(merger);
+                        return Err("the asker has given up".to_owned());
+                    }
+                    Ok(())
+                });
+                // One place for one answer; nobody may be left to hear it.
+                let _ = answer.try_send(released);
             }
             ToControl::Finish => {}
         }
@@ -226,8 +235,9 @@ impl State {
         }
     }
 
-    /// Leaves the store to another process. The cores go on writing into their journals.
-    fn release(&mut self) -> Result<(), String> {
+    /// Merges what is there and gives the store out of hand; the other process may have it once it is dropped. The cores go
+    /// on writing into their journals.
+    fn release(&mut self) -> Result<Merger, String> {
         let Some(mut merger) = self.control.merger.take() else {
             return Err("the home was handed over before".to_owned());
         };
@@ -236,10 +246,9 @@ impl State {
             return Err(reason);
         }
         let stats = merger.finish(clock::now(), clock::unix_ms());
-        drop(merger);
         self.publish(&stats);
         log::flush();
-        Ok(())
+        Ok(merger)
     }
 
     /// Notices the end of the process that this one replaced: its journals are complete then.

@@ -29,7 +29,12 @@ pub enum ToControl {
     Reload,
     /// Merge what is in the journals once more and leave the store to another process from then on; the answer is
     /// whether that could be done.
-    Release(SyncSender<Result<(), String>>),
+    Release {
+        /// Where it is said that the store is free, or why it is not.
+        answer: SyncSender<Result<(), String>>,
+        /// Set by whoever settles it first: the control thread that lets go, or the asker that gives up.
+        settled: Arc<AtomicBool>,
+    },
     /// All cores have ended: finish the books and return.
     Finish,
 }

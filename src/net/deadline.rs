@@ -85,10 +85,12 @@ impl DeadlineSlot {
         match (&*self.end.borrow(), self.on_expiry.get()) {
             (End::Unbound, _) => {}
             (End::Socket(fd), OnExpiry::Close) => super::socket::shutdown_both(*fd),
-            // A request that has arrived already is served: the time was for waiting.
+            // A request that has arrived already is served: the time was for waiting. Bytes of TLS may be none, and nobody
+            // sets another deadline then: the next sweep looks again.
             (End::Socket(fd), OnExpiry::StopIdle | OnExpiry::StopFresh)
                 if super::socket::peek(*fd).is_ok_and(|count| count > 0) =>
             {
+                self.at_ms.set(self.now_ms.get().saturating_add(DEADLINE_TICK_MS));
                 return;
             }
             (End::Socket(fd), OnExpiry::StopReading | OnExpiry::StopIdle | OnExpiry::StopFresh) => {

@@ -246,7 +246,12 @@ impl UsageStore {
         let day_ms = self.day.unwrap_or(unix_ms / DAY_MS).saturating_mul(DAY_MS);
         let day = TimestampFormatter::default().format(day_ms);
         let target = free_segment_path(&self.data_dir, &day.as_str()[.."YYYY-MM-DD".len()])?;
-        fs::rename(usage_path(&self.data_dir), &target)?;
+        match fs::rename(usage_path(&self.data_dir), &target) {
+            Ok(()) => {}
+            // Moved before, without a new one in its place, or removed by hand.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.reopen().map(|()| None),
+            Err(error) => return Err(error),
+        }
         self.reopen()?;
         Ok(Some(target))
     }

@@ -40,7 +40,13 @@ pub(super) fn remove_known(batch: &mut Vec<u8>, data_dir: &Path, tail_bytes_min:
     let mut paths: Vec<PathBuf> = segment_paths(data_dir)?;
     paths.push(usage_path(data_dir));
     for path in paths.iter().rev() {
-        if search.file(&File::open(path)?)? {
+        let file = match File::open(path) {
+            Ok(file) => file,
+            // Removed by hand, or between a rotation and the new file.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(error),
+        };
+        if search.file(&file)? {
             break;
         }
     }
