@@ -73,6 +73,32 @@ fn a_streamed_response_is_kept_and_one_that_must_not_be_is_not() {
 }
 
 #[test]
+fn a_streamed_response_is_kept_before_its_end_is_seen() {
+    let ask = Ask { stream: true, ..Ask::default() };
+    let upstream = MockUpstream::manual();
+    let gateway = gateway_to(&upstream, Dialect::Anthropic).start();
+    let mut client = gateway.client();
+    client.send(post("/v1/responses", "", &json!({"model": "auto", "input": "Hi", "stream": true})));
+    let mut connection = upstream.accept();
+    connection.read_request();
+    connection.begin_stream();
+    provider::events(Dialect::Anthropic, ask).iter().for_each(|event| connection.send_chunk(event));
+    // The end of the provider's body has not come yet.
+    client.read_head();
+    let mut read = String::new();
+    while !read.contains("event: response.completed") || !read.ends_with("\n\n") {
+        read.push_str(std::str::from_utf8(&client.read_chunk().expect("a chunk")).unwrap());
+    }
+    let data = read.lines().rfind(|line| line.starts_with("data: ")).unwrap();
+    let ended: Value = serde_json::from_str(&data["data: ".len()..]).unwrap();
+    let id = ended["response"]["id"].as_str().unwrap();
+    let kept = call(&gateway, "GET", &format!("/v1/responses/{id}")).expect(200).json();
+    assert_eq!(kept, ended["response"]);
+    connection.end_chunks();
+    while client.read_chunk().is_some() {}
+}
+
+#[test]
 fn a_provider_does_not_get_another_one_s_proofs() {
     // A client of Responses thought with Claude; its next turn goes to OpenAI.
     let ask = Ask { think: true, ..Ask::default() };
