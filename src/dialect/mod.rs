@@ -20,7 +20,6 @@ mod members;
 mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
-mod openapi;
 mod proof;
 mod repeat;
 mod shape;

@@ -209,7 +209,6 @@ impl<'a> RequestReader<'_, 'a> {
             name,
             description: read_turns::optional(description, path, "description", members::text)?,
             schema: Some(schema),
-            schema_is_openapi: false,
             strict: read_turns::optional(strict, path, "strict", members::boolean)?.unwrap_or(false),
             kind: CallKind::Function,
             grammar: None,

@@ -131,7 +131,6 @@ fn tools_and_their_choice_are_read() {
             name: text(name),
             description: description.map(Text::from_plain),
             schema: Some(raw(schema)),
-            schema_is_openapi: false,
             strict: false,
             kind: CallKind::Function,
             grammar: None,

@@ -87,7 +87,6 @@ fn function<'a>(name: &'a str, schema: Option<&'a str>) -> Tool<'a> {
         name: text(name),
         description: None,
         schema: schema.map(raw),
-        schema_is_openapi: false,
         strict: false,
         kind: CallKind::Function,
         grammar: None,

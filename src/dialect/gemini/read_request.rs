@@ -178,7 +178,6 @@ fn read_function<'a>(
         name: text(&name, &name_path)?,
         description,
         schema,
-        schema_is_openapi: false,
         strict: false,
         kind: CallKind::Function,
         grammar: None,

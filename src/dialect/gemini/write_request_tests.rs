@@ -145,7 +145,6 @@ fn tool(name: &str, schema: Option<Value>) -> Tool<'static> {
         name: text(name),
         description: Some(text("d")),
         schema: schema.map(raw),
-        schema_is_openapi: false,
         strict: false,
         kind: CallKind::Function,
         grammar: None,

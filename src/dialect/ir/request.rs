@@ -336,8 +336,6 @@ pub struct Tool<'a> {
     pub description: Option<Text<'a>>,
     /// JSON Schema of its input; `None`: it takes none.
     pub schema: Option<Raw<'a>>,
-    /// Whether the schema is an OpenAPI subset (Gemini's `parameters`).
-    pub schema_is_openapi: bool,
     /// Whether the input has to fit the schema exactly; resolved by the reader (absent means on in Responses).
     pub strict: bool,
     /// Function or custom (free text).

@@ -19,6 +19,14 @@ pub(super) fn is_tool_name(name: &str) -> bool {
     name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
+/// The name of a format in the characters that OpenAI takes. No model sees it, so that nothing has to be mapped back.
+pub(super) fn format_name(name: Option<&Text<'_>>) -> String {
+    let plain = name.and_then(Text::decode).unwrap_or_default();
+    let clean = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
+    let clean: String = plain.chars().take(TOOL_NAME_LEN_MAX).map(clean).collect();
+    if clean.is_empty() { "response".to_owned() } else { clean }
+}
+
 /// Whether a service tier, in OpenAI's words, is one that `dialect` has.
 pub(super) fn takes_service_tier(dialect: Dialect, tier: &str) -> bool {
     match tier {

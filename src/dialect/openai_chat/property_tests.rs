@@ -93,7 +93,6 @@ fn any_tools() -> impl Strategy<Value = Vec<Tool<'static>>> {
                 name: text(name),
                 description: description.map(text),
                 schema: (kind > 0).then(|| Raw::from_written(schemas[usize::from(kind)].to_owned())),
-                schema_is_openapi: false,
                 strict: kind == 2,
                 kind: CallKind::Function,
                 grammar: None,

@@ -219,7 +219,6 @@ fn tools_choices_and_formats_are_read() {
         name: Text::from_plain(name),
         description: None,
         schema: None,
-        schema_is_openapi: false,
         strict: false,
         kind: CallKind::Function,
         grammar: None,

@@ -11,7 +11,7 @@ use crate::dialect::ir::{
 use crate::dialect::loss::{BadRequest, Feature, Losses};
 use crate::dialect::openai::{self, ModelRules, Sampling};
 use crate::dialect::tool_names::safe_name;
-use crate::dialect::{Dialect, Effort, openapi};
+use crate::dialect::{Dialect, Effort};
 use crate::json::write::{self, Object};
 
 /// Most stop sequences that chat takes.
@@ -320,8 +320,7 @@ fn write_tool(
         writing.losses.meet(Feature::CustomTool)?;
         return write_custom(member, tool, &name, writing);
     }
-    let converted = tool.schema.as_ref().filter(|_| tool.schema_is_openapi).map(openapi::to_json_schema);
-    let schema = converted.as_ref().or(tool.schema.as_ref());
+    let schema = tool.schema.as_ref();
     let fits = schema.is_some_and(openai::strict_fits);
     if tool.strict {
         writing.losses.meet(Feature::ToolStrict)?;
@@ -461,7 +460,7 @@ fn write_format(
             body.object("response_format", |format| {
                 format.plain("type", "json_schema");
                 format.object("json_schema", |named| {
-                    named.plain("name", &format_name(name.as_ref()));
+                    named.plain("name", &openai::format_name(name.as_ref()));
                     if let Some(description) = description {
                         named.text("description", description);
                     }
@@ -472,16 +471,6 @@ fn write_format(
         }
     }
     Ok(())
-}
-
-/// The name of a format in the characters that OpenAI takes; nothing refers to it.
-fn format_name(name: Option<&Text<'_>>) -> String {
-    let plain = name.and_then(Text::decode).unwrap_or_default();
-    if plain.is_empty() {
-        return "response".to_owned();
-    }
-    let clean = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
-    plain.chars().take(openai::TOOL_NAME_LEN_MAX).map(clean).collect()
 }
 
 #[cfg(test)]

@@ -398,7 +398,6 @@ fn tool(name: &'static str, schema: &str, strict: bool) -> Tool<'static> {
         name: Text::from_plain(name),
         description: Some(Text::from_plain("d")),
         schema: (!schema.is_empty()).then(|| Raw::from_written(schema.to_owned())),
-        schema_is_openapi: false,
         strict,
         kind: CallKind::Function,
         grammar: None,
@@ -414,7 +413,7 @@ fn tools_are_written_and_names_mapped() {
         tools: vec![
             tool("f", CLOSED, true),
             tool("mcp.g", r#"{"type":"object"}"#, true),
-            Tool { schema_is_openapi: true, ..tool("h", r#"{"type":"OBJECT"}"#, false) },
+            tool("h", r#"{"type":"object"}"#, false),
             tool("i", "", false),
         ],
         tool_choice: Some(ToolChoice::Named(Text::from_plain("mcp.g"))),

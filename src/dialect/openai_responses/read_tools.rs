@@ -63,7 +63,6 @@ pub(super) fn read_tools<'a>(
             name: required(name, path, "name", members::text)?,
             description: member(description, path, "description", members::text)?,
             schema: member(parameters.filter(|_| is_function), path, "parameters", members::raw_object)?,
-            schema_is_openapi: false,
             // Absent means on here, other than in chat.
             strict: is_function && member(strict, path, "strict", members::boolean)?.unwrap_or(true),
             kind: call_kind,

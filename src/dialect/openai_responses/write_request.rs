@@ -206,7 +206,7 @@ fn write_text(
                 }
                 text.object("format", |format| {
                     format.plain("type", "json_schema");
-                    format.plain("name", &format_name(name.as_ref()));
+                    format.plain("name", &openai::format_name(name.as_ref()));
                     if let Some(description) = description {
                         format.text("description", description);
                     }
@@ -217,14 +217,6 @@ fn write_text(
             }
         }
     })
-}
-
-/// A name in the characters that OpenAI takes. No model sees it, so that nothing has to be mapped back.
-fn format_name(name: Option<&Text<'_>>) -> String {
-    let plain = name.and_then(Text::decode).unwrap_or_default();
-    let clean = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') { c } else { '_' };
-    let clean: String = plain.chars().take(openai::TOOL_NAME_LEN_MAX).map(clean).collect();
-    if clean.is_empty() { "response".to_owned() } else { clean }
 }
 
 /// Whether the model takes sampling parameters, thinking as much as it is asked to.

@@ -368,7 +368,6 @@ fn tool(name: &'static str, schema: Option<&'static str>, strict: bool) -> Tool<
         name: Text::from_plain(name),
         description: Some(Text::from_plain("d")),
         schema: schema.map(|schema| Raw::from_scanned(schema.as_bytes()).unwrap()),
-        schema_is_openapi: false,
         strict,
         kind: CallKind::Function,
         grammar: None,
@@ -380,8 +379,7 @@ fn tool(name: &'static str, schema: Option<&'static str>, strict: bool) -> Tool<
 fn tools_say_whether_they_are_strict() {
     let closed = r#"{"type":"object","properties":{},"required":[],"additionalProperties":false}"#;
     let open = r#"{"type":"object","properties":{"a":{}}}"#;
-    let gemini =
-        Tool { schema_is_openapi: true, ..tool("e", Some(r#"{"type":"OBJECT","properties":{}}"#), false) };
+    let empty = tool("e", Some(r#"{"type":"object","properties":{}}"#), false);
     let custom = Tool {
         kind: CallKind::Custom,
         grammar: Some(Raw::from_scanned(br#"{"syntax":"lark","definition":"x"}"#).unwrap()),
@@ -394,7 +392,7 @@ fn tools_say_whether_they_are_strict() {
             tool("c.d", Some(open), false),
             tool("n", None, false),
             tool("o", Some(r#"{"type":"object"}"#), false),
-            gemini,
+            empty,
             custom,
         ],
         tool_choice: Some(ToolChoice::Allowed {

@@ -1,12 +1,11 @@
 //! The tools of a request and which of them may be used.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 
 use super::write_request::Writing;
 use crate::dialect::ir::{CallKind, Raw, Request, Text, Tool, ToolChoice, WebSearch};
 use crate::dialect::loss::{BadRequest, Feature};
-use crate::dialect::{openai, openapi};
+use crate::dialect::openai;
 use crate::json::scan;
 use crate::json::write::{Array, Object};
 
@@ -102,24 +101,14 @@ fn write_grammar(
 /// The schema of a function's input. An object without `properties` gets none of them: OpenAI refuses it without.
 fn parameters<'t>(tool: &'t Tool<'_>) -> Raw<'t> {
     let Some(schema) = &tool.schema else { return Raw::from_written(NO_INPUT.to_owned()) };
-    let schema: Cow<'t, str> = if tool.schema_is_openapi {
-        Cow::Owned(openapi::to_json_schema(schema).as_str().to_owned())
-    } else {
-        Cow::Borrowed(schema.as_str())
-    };
-    let member = |name: &str| scan::member(schema.as_bytes(), name);
+    let json = schema.as_str();
+    let member = |name: &str| scan::member(json.as_bytes(), name);
     let is_object = member("type").is_some_and(|kind| kind.plain_string() == Some(b"object"));
     if is_object && member("properties").is_none() {
-        let rest = schema.trim_start().trim_start_matches('{');
+        let rest = json.trim_start().trim_start_matches('{');
         return Raw::from_written(format!("{{\"properties\":{{}},{rest}"));
     }
-    match schema {
-        Cow::Owned(schema) => Raw::from_written(schema),
-        Cow::Borrowed(schema) => match schema.trim() {
-            "{}" => Raw::from_written(NO_INPUT.to_owned()),
-            _ => Raw::from_scanned(schema.as_bytes()).unwrap_or(Raw::from_written(NO_INPUT.to_owned())),
-        },
-    }
+    if json.trim() == "{}" { Raw::from_written(NO_INPUT.to_owned()) } else { Raw::from(schema) }
 }
 
 fn write_web_search(
