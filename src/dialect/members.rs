@@ -186,6 +186,32 @@ pub(super) fn raw<'a>(value: &Value<'a>, path: &Path<'_>) -> Result<Raw<'a>, Bad
     Raw::from_scanned(value.raw).ok_or_else(|| path.bad("is not UTF-8"))
 }
 
+/// A member that may be absent, read by `read`.
+///
+/// # Errors
+/// Those of `read`.
+pub(super) fn optional<'a, T>(
+    value: Option<Value<'a>>,
+    path: &Path<'_>,
+    name: &str,
+    read: impl FnOnce(&Value<'a>, &Path<'_>) -> Result<T, BadRequest>,
+) -> Result<Option<T>, BadRequest> {
+    value.map(|value| read(&value, &Path::Member(path, name))).transpose()
+}
+
+/// A member that has to be there, read by `read`.
+///
+/// # Errors
+/// It is absent, or those of `read`.
+pub(super) fn required<'a, T>(
+    value: Option<Value<'a>>,
+    path: &Path<'_>,
+    name: &str,
+    read: impl FnOnce(&Value<'a>, &Path<'_>) -> Result<T, BadRequest>,
+) -> Result<T, BadRequest> {
+    optional(value, path, name, read)?.ok_or_else(|| Path::Member(path, name).bad("is required"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,7 @@
 //!
 //! Rules: the project's dialect mapping, sections 2, 5, 6.1 and 7.
 
-use super::read_turns::{self, TurnReader};
+use super::read_turns::TurnReader;
 use crate::dialect::Effort;
 use crate::dialect::ir::{
     CallKind, Format, Raw, Reasoning, Request, Setting, SummaryWish, Text, Tool, ToolChoice, WebSearch,
@@ -117,7 +117,7 @@ impl<'a> RequestReader<'_, 'a> {
             })?,
             "metadata" => {
                 let [user] = self.turns.object(value, path, ["user_id"])?;
-                request.end_user = read_turns::optional(user, path, "user_id", members::text)?;
+                request.end_user = members::optional(user, path, "user_id", members::text)?;
             }
             "service_tier" => match members::text(value, path)?.escaped() {
                 "auto" => self.set(Feature::ServiceTier, Raw::from_written("\"auto\"".to_owned())),
@@ -176,7 +176,7 @@ impl<'a> RequestReader<'_, 'a> {
             uses,
             location,
         ] = self.turns.object(value, path, NAMES)?;
-        let kind = read_turns::optional(kind, path, "type", members::text)?;
+        let kind = members::optional(kind, path, "type", members::text)?;
         match kind.as_ref().map(Text::escaped) {
             None | Some("custom") => {}
             Some(kind) if kind.starts_with("web_search_") => {
@@ -193,7 +193,7 @@ impl<'a> RequestReader<'_, 'a> {
                         Ok(())
                     })?;
                 }
-                search.location = read_turns::optional(location, path, "user_location", |value, path| {
+                search.location = members::optional(location, path, "user_location", |value, path| {
                     self.turns.location(value, path)
                 })?;
                 self.request.web_search = Some(search);
@@ -202,14 +202,14 @@ impl<'a> RequestReader<'_, 'a> {
             Some(kind) => return Err(built_in(&Path::Member(path, "type"), kind)),
         }
         self.has_tool_extras |= [deferred, examples, eager, callers].iter().any(Option::is_some);
-        let name = read_turns::required(name, path, "name", members::text)?;
-        let schema = read_turns::required(schema, path, "input_schema", members::raw_object)?;
+        let name = members::required(name, path, "name", members::text)?;
+        let schema = members::required(schema, path, "input_schema", members::raw_object)?;
         let cache = self.turns.optional_mark(cache, path)?;
         self.request.tools.push(Tool {
             name,
-            description: read_turns::optional(description, path, "description", members::text)?,
+            description: members::optional(description, path, "description", members::text)?,
             schema: Some(schema),
-            strict: read_turns::optional(strict, path, "strict", members::boolean)?.unwrap_or(false),
+            strict: members::optional(strict, path, "strict", members::boolean)?.unwrap_or(false),
             kind: CallKind::Function,
             grammar: None,
             cache,
@@ -220,25 +220,25 @@ impl<'a> RequestReader<'_, 'a> {
     fn tool_choice(&mut self, value: &Value<'a>, path: &Path<'_>) -> Result<(), BadRequest> {
         let [kind, name, alone] =
             self.turns.object(value, path, ["type", "name", "disable_parallel_tool_use"])?;
-        let kind = read_turns::required(kind, path, "type", members::text)?;
+        let kind = members::required(kind, path, "type", members::text)?;
         self.request.tool_choice = Some(match kind.escaped() {
             "auto" => ToolChoice::Auto,
             "none" => ToolChoice::None,
             "any" => ToolChoice::Required,
-            "tool" => ToolChoice::Named(read_turns::required(name, path, "name", members::text)?),
+            "tool" => ToolChoice::Named(members::required(name, path, "name", members::text)?),
             _ => {
                 return Err(Path::Member(path, "type").bad("must be \"auto\", \"any\", \"tool\" or \"none\""));
             }
         });
-        let alone = read_turns::optional(alone, path, "disable_parallel_tool_use", members::boolean)?;
+        let alone = members::optional(alone, path, "disable_parallel_tool_use", members::boolean)?;
         self.request.parallel_tool_calls = alone.map(|alone| !alone);
         Ok(())
     }
 
     fn thinking(&mut self, value: &Value<'a>, path: &Path<'_>) -> Result<(), BadRequest> {
         let [kind, budget, display] = self.turns.object(value, path, ["type", "budget_tokens", "display"])?;
-        let kind = read_turns::required(kind, path, "type", members::text)?;
-        let display = read_turns::optional(display, path, "display", members::text)?;
+        let kind = members::required(kind, path, "type", members::text)?;
+        let display = members::optional(display, path, "display", members::text)?;
         let reasoning = &mut self.request.reasoning;
         reasoning.show = match display.as_ref().map(Text::escaped) {
             Some("omitted") => Some(SummaryWish::Hidden),
@@ -247,7 +247,7 @@ impl<'a> RequestReader<'_, 'a> {
         };
         match kind.escaped() {
             "enabled" => {
-                let budget = read_turns::required(budget, path, "budget_tokens", members::whole_number)?;
+                let budget = members::required(budget, path, "budget_tokens", members::whole_number)?;
                 reasoning.budget_tokens = Some(budget);
                 // All models that take a budget show their thoughts unless told not to.
                 reasoning.show = reasoning.show.or(Some(SummaryWish::Auto));
@@ -265,7 +265,7 @@ impl<'a> RequestReader<'_, 'a> {
 
     fn output_config(&mut self, value: &Value<'a>, path: &Path<'_>) -> Result<(), BadRequest> {
         let [effort, format] = self.turns.object(value, path, ["effort", "format"])?;
-        if let Some(effort) = read_turns::optional(effort, path, "effort", members::text)? {
+        if let Some(effort) = members::optional(effort, path, "effort", members::text)? {
             let effort = Effort::parse(effort.escaped()).filter(|effort| *effort != Effort::None);
             let effort = effort.ok_or_else(|| {
                 Path::Member(path, "effort")
@@ -284,11 +284,11 @@ impl<'a> RequestReader<'_, 'a> {
 
     fn format(&mut self, value: &Value<'a>, path: &Path<'_>) -> Result<Format<'a>, BadRequest> {
         let [kind, schema] = self.turns.object(value, path, ["type", "schema"])?;
-        let kind = read_turns::optional(kind, path, "type", members::text)?;
+        let kind = members::optional(kind, path, "type", members::text)?;
         if kind.as_ref().is_some_and(|kind| kind.escaped() != "json_schema") {
             return Err(Path::Member(path, "type").bad("must be \"json_schema\""));
         }
-        let schema = read_turns::required(schema, path, "schema", members::raw_object)?;
+        let schema = members::required(schema, path, "schema", members::raw_object)?;
         Ok(Format::Schema { name: None, description: None, schema, strict: true })
     }
 }
@@ -307,7 +307,7 @@ impl<'a> TurnReader<'_, 'a> {
         let mut out = Vec::new();
         write::object(&mut out, |object| {
             for (name, value) in NAMES.into_iter().zip([city, region, country, timezone]) {
-                if let Some(text) = read_turns::optional(value, path, name, members::text)? {
+                if let Some(text) = members::optional(value, path, name, members::text)? {
                     object.text(name, &text);
                 }
             }

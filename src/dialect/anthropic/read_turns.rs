@@ -11,26 +11,6 @@ use crate::dialect::proof::{self, ProofKey};
 use crate::json::token::{Kind, Value};
 use crate::limits::DROPPED_NAMES_MAX;
 
-/// Reads a member that may be absent.
-pub(super) fn optional<'a, T>(
-    value: Option<Value<'a>>,
-    path: &Path<'_>,
-    name: &str,
-    read: impl FnOnce(&Value<'a>, &Path<'_>) -> Result<T, BadRequest>,
-) -> Result<Option<T>, BadRequest> {
-    value.map(|value| read(&value, &Path::Member(path, name))).transpose()
-}
-
-/// Reads a member that must be there.
-pub(super) fn required<'a, T>(
-    value: Option<Value<'a>>,
-    path: &Path<'_>,
-    name: &str,
-    read: impl FnOnce(&Value<'a>, &Path<'_>) -> Result<T, BadRequest>,
-) -> Result<T, BadRequest> {
-    optional(value, path, name, read)?.ok_or_else(|| Path::Member(path, name).bad("is required"))
-}
-
 /// Reads turns, and keeps the names of members that it does not know.
 pub(super) struct TurnReader<'k, 'a> {
     proofs: &'k ProofKey,
@@ -68,7 +48,7 @@ impl<'k, 'a> TurnReader<'k, 'a> {
 
     pub(super) fn cache_mark(&mut self, value: &Value<'a>, path: &Path<'_>) -> Result<CacheMark, BadRequest> {
         let [_, ttl] = self.object(value, path, ["type", "ttl"])?;
-        let ttl = optional(ttl, path, "ttl", members::text)?;
+        let ttl = members::optional(ttl, path, "ttl", members::text)?;
         match ttl.as_ref().map(Text::escaped) {
             None => Ok(CacheMark::Default),
             Some("5m") => Ok(CacheMark::FiveMinutes),
@@ -83,7 +63,7 @@ impl<'k, 'a> TurnReader<'k, 'a> {
         value: Option<Value<'a>>,
         path: &Path<'_>,
     ) -> Result<Option<CacheMark>, BadRequest> {
-        optional(value, path, "cache_control", |value, path| self.cache_mark(value, path))
+        members::optional(value, path, "cache_control", |value, path| self.cache_mark(value, path))
     }
 
     /// Instructions: a string, or text blocks.
@@ -118,14 +98,15 @@ impl<'k, 'a> TurnReader<'k, 'a> {
 
     fn turn(&mut self, message: &Value<'a>, path: &Path<'_>) -> Result<Turn<'a>, BadRequest> {
         let [role, content] = self.object(message, path, ["role", "content"])?;
-        let role = required(role, path, "role", members::text)?;
+        let role = members::required(role, path, "role", members::text)?;
         let role = match role.escaped() {
             "user" => Role::User,
             "assistant" => Role::Assistant,
             "system" => Role::System,
             _ => return Err(Path::Member(path, "role").bad("must be \"user\", \"assistant\" or \"system\"")),
         };
-        let mut parts = required(content, path, "content", |value, path| self.content(value, path, role))?;
+        let mut parts =
+            members::required(content, path, "content", |value, path| self.content(value, path, role))?;
         if role == Role::User {
             // Stable: results keep their order, and so does the rest.
             parts.sort_by_key(|part| !matches!(part.content, Content::ToolResult(_)));
@@ -169,25 +150,26 @@ impl<'k, 'a> TurnReader<'k, 'a> {
     /// One block of content; `None`: one of web search, which is left out.
     fn block(&mut self, block: &Value<'a>, path: &Path<'_>) -> Result<Option<Part<'a>>, BadRequest> {
         let kind = crate::json::scan::member(block.raw, "type");
-        let kind = required(kind, path, "type", members::text)?;
+        let kind = members::required(kind, path, "type", members::text)?;
         let (content, cache) = match kind.escaped() {
             "text" => {
                 let [_, text, _, cache] =
                     self.object(block, path, ["type", "text", "citations", "cache_control"])?;
-                let text = required(text, path, "text", members::text)?;
+                let text = members::required(text, path, "text", members::text)?;
                 (Content::Text { text, citations: Vec::new() }, cache)
             }
             "image" => {
                 let [_, source, cache] = self.object(block, path, ["type", "source", "cache_control"])?;
-                let source = required(source, path, "source", |value, path| self.source(value, path))?;
+                let source =
+                    members::required(source, path, "source", |value, path| self.source(value, path))?;
                 (Content::Media(Media { kind: MediaKind::Image, source, detail: None }), cache)
             }
             "document" => self.document(block, path)?,
             "search_result" => self.search_result(block, path)?,
             "thinking" => {
                 let [_, text, signature] = self.object(block, path, ["type", "thinking", "signature"])?;
-                let text = required(text, path, "thinking", members::text)?;
-                let signature = optional(signature, path, "signature", members::text)?;
+                let text = members::required(text, path, "thinking", members::text)?;
+                let signature = members::optional(signature, path, "signature", members::text)?;
                 let proof = signature
                     .filter(|signature| !signature.is_empty())
                     .and_then(|signature| proof::open(signature, Vendor::Anthropic, self.proofs));
@@ -195,7 +177,7 @@ impl<'k, 'a> TurnReader<'k, 'a> {
             }
             "redacted_thinking" => {
                 let [_, data] = self.object(block, path, ["type", "data"])?;
-                let data = required(data, path, "data", members::text)?;
+                let data = members::required(data, path, "data", members::text)?;
                 let proof = proof::open(data, Vendor::Anthropic, self.proofs);
                 (Content::Thinking { text: Text::default(), proof, redacted: true }, None)
             }
@@ -203,9 +185,14 @@ impl<'k, 'a> TurnReader<'k, 'a> {
                 let [_, id, name, input, _, cache] =
                     self.object(block, path, ["type", "id", "name", "input", "caller", "cache_control"])?;
                 let call = ToolCall {
-                    id: Some(required(id, path, "id", members::text)?),
-                    name: required(name, path, "name", members::text)?,
-                    arguments: Arguments::Object(required(input, path, "input", members::raw_object)?),
+                    id: Some(members::required(id, path, "id", members::text)?),
+                    name: members::required(name, path, "name", members::text)?,
+                    arguments: Arguments::Object(members::required(
+                        input,
+                        path,
+                        "input",
+                        members::raw_object,
+                    )?),
                     kind: CallKind::Function,
                     proof: None,
                 };
@@ -215,7 +202,7 @@ impl<'k, 'a> TurnReader<'k, 'a> {
             "web_search_tool_result" => return Ok(None),
             "server_tool_use" => {
                 let name = crate::json::scan::member(block.raw, "name");
-                let name = required(name, path, "name", members::text)?;
+                let name = members::required(name, path, "name", members::text)?;
                 if name.escaped() == "web_search" {
                     return Ok(None);
                 }
@@ -230,20 +217,21 @@ impl<'k, 'a> TurnReader<'k, 'a> {
     fn source(&mut self, value: &Value<'a>, path: &Path<'_>) -> Result<Source<'a>, BadRequest> {
         const NAMES: [&str; 6] = ["type", "media_type", "data", "url", "file_id", "content"];
         let [kind, media_type, data, url, file, content] = self.object(value, path, NAMES)?;
-        let kind = required(kind, path, "type", members::text)?;
+        let kind = members::required(kind, path, "type", members::text)?;
         match kind.escaped() {
             "base64" => Ok(Source::Base64 {
-                media_type: required(media_type, path, "media_type", members::text)?,
-                data: required(data, path, "data", members::text)?,
+                media_type: members::required(media_type, path, "media_type", members::text)?,
+                data: members::required(data, path, "data", members::text)?,
             }),
             "url" => {
-                let url = required(url, path, "url", members::text)?;
+                let url = members::required(url, path, "url", members::text)?;
                 media::source_of_url(url).map_err(|problem| Path::Member(path, "url").bad(problem))
             }
-            "file" => Ok(Source::File(required(file, path, "file_id", members::text)?)),
-            "text" => Ok(Source::Text(required(data, path, "data", members::text)?)),
+            "file" => Ok(Source::File(members::required(file, path, "file_id", members::text)?)),
+            "text" => Ok(Source::Text(members::required(data, path, "data", members::text)?)),
             "content" => {
-                let text = required(content, path, "content", |value, path| self.joined_text(value, path))?;
+                let text =
+                    members::required(content, path, "content", |value, path| self.joined_text(value, path))?;
                 Ok(Source::Text(text))
             }
             _ => Err(Path::Member(path, "type")
@@ -260,12 +248,12 @@ impl<'k, 'a> TurnReader<'k, 'a> {
         members::array(value, path, |block, path| {
             let [kind, text, ..] =
                 self.object(&block, path, ["type", "text", "citations", "cache_control"])?;
-            let kind = required(kind, path, "type", members::text)?;
+            let kind = members::required(kind, path, "type", members::text)?;
             if kind.escaped() != "text" {
                 let problem = "the selected model is not Anthropic's, and takes only text here";
                 return Err(Path::Member(path, "type").bad(problem));
             }
-            let text = required(text, path, "text", members::text)?;
+            let text = members::required(text, path, "text", members::text)?;
             match &mut joined {
                 None => joined = Some(text),
                 Some(joined) => {
@@ -282,9 +270,9 @@ impl<'k, 'a> TurnReader<'k, 'a> {
         const NAMES: [&str; 6] = ["type", "source", "title", "context", "citations", "cache_control"];
         let [_, source, title, context, citations, cache] = self.object(block, path, NAMES)?;
         let document = Document {
-            source: required(source, path, "source", |value, path| self.source(value, path))?,
-            title: optional(title, path, "title", members::text)?,
-            context: optional(context, path, "context", members::text)?,
+            source: members::required(source, path, "source", |value, path| self.source(value, path))?,
+            title: members::optional(title, path, "title", members::text)?,
+            context: members::optional(context, path, "context", members::text)?,
             citations: self.wants_citations(citations, path)?,
         };
         Ok((Content::Document(document), cache))
@@ -297,17 +285,17 @@ impl<'k, 'a> TurnReader<'k, 'a> {
             self.note(Text::from_plain("citations"));
         }
         let content = Content::SearchResult {
-            title: required(title, path, "title", members::text)?,
-            source: required(source, path, "source", members::text)?,
-            text: required(content, path, "content", |value, path| self.joined_text(value, path))?,
+            title: members::required(title, path, "title", members::text)?,
+            source: members::required(source, path, "source", members::text)?,
+            text: members::required(content, path, "content", |value, path| self.joined_text(value, path))?,
         };
         Ok((content, cache))
     }
 
     fn wants_citations(&mut self, value: Option<Value<'a>>, path: &Path<'_>) -> Result<bool, BadRequest> {
-        let wanted = optional(value, path, "citations", |value, path| {
+        let wanted = members::optional(value, path, "citations", |value, path| {
             let [enabled] = self.object(value, path, ["enabled"])?;
-            optional(enabled, path, "enabled", members::boolean)
+            members::optional(enabled, path, "enabled", members::boolean)
         })?;
         Ok(wanted.flatten().unwrap_or(false))
     }
@@ -315,8 +303,8 @@ impl<'k, 'a> TurnReader<'k, 'a> {
     fn tool_result(&mut self, block: &Value<'a>, path: &Path<'_>) -> Result<Block<'a>, BadRequest> {
         const NAMES: [&str; 5] = ["type", "tool_use_id", "content", "is_error", "cache_control"];
         let [_, id, content, is_error, cache] = self.object(block, path, NAMES)?;
-        let id = required(id, path, "tool_use_id", members::text)?;
-        let parts = optional(content, path, "content", |value, path| {
+        let id = members::required(id, path, "tool_use_id", members::text)?;
+        let parts = members::optional(content, path, "content", |value, path| {
             let mut parts = Vec::new();
             if value.kind == Kind::String {
                 let text = members::text(value, path)?;
@@ -338,7 +326,7 @@ impl<'k, 'a> TurnReader<'k, 'a> {
             name: None,
             parts: parts.unwrap_or_default(),
             object: None,
-            is_error: optional(is_error, path, "is_error", members::boolean)?.unwrap_or(false),
+            is_error: members::optional(is_error, path, "is_error", members::boolean)?.unwrap_or(false),
             kind: CallKind::Function,
         };
         Ok((Content::ToolResult(result), cache))

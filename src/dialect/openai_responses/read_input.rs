@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::read_request::{member, note_unknown, required, set};
+use super::read_request::{note_unknown, set};
 use super::write_output::Holder;
 use crate::dialect::ProofKey;
 use crate::dialect::ir::{
@@ -109,7 +109,7 @@ impl<'a, 'r> Conversation<'a, 'r> {
         })?;
         let [kind, role, content, id, call_id, name, arguments, input, output, summary, encrypted, ..] =
             found;
-        let kind = member(kind, path, "type", members::text)?;
+        let kind = members::optional(kind, path, "type", members::text)?;
         let word = match &kind {
             Some(kind) => kind.escaped(),
             None if role.is_some() => "message",
@@ -149,7 +149,7 @@ impl<'a, 'r> Conversation<'a, 'r> {
 
     fn message(&mut self, item: Item<'a>, path: &Path<'_>) -> Result<(), BadRequest> {
         let role_path = Path::Member(path, "role");
-        let role = match required(item.role, path, "role", members::text)?.escaped() {
+        let role = match members::required(item.role, path, "role", members::text)?.escaped() {
             "user" => Role::User,
             "assistant" => Role::Assistant,
             "system" | "developer" => Role::System,
@@ -195,9 +195,9 @@ impl<'a, 'r> Conversation<'a, 'r> {
             CallKind::Custom => ("input", item.input),
         };
         let call = ToolCall {
-            id: Some(required(item.call_id, path, "call_id", members::text)?),
-            name: required(item.name, path, "name", members::text)?,
-            arguments: Arguments::Text(required(input, path, name, members::text)?),
+            id: Some(members::required(item.call_id, path, "call_id", members::text)?),
+            name: members::required(item.name, path, "name", members::text)?,
+            arguments: Arguments::Text(members::required(input, path, name, members::text)?),
             kind,
             proof: None,
         };
@@ -206,7 +206,7 @@ impl<'a, 'r> Conversation<'a, 'r> {
     }
 
     fn result(&mut self, item: Item<'a>, kind: CallKind, path: &Path<'_>) -> Result<(), BadRequest> {
-        let call_id = required(item.call_id, path, "call_id", members::text)?;
+        let call_id = members::required(item.call_id, path, "call_id", members::text)?;
         let output_path = Path::Member(path, "output");
         let output = item.output.ok_or_else(|| output_path.bad("is required"))?;
         let parts = self.parts(&output, &output_path)?;
@@ -223,7 +223,7 @@ impl<'a, 'r> Conversation<'a, 'r> {
             let Some(list) = list.filter(|_| text.is_empty()) else { continue };
             members::array(&list, &Path::Member(path, name), |part, path| {
                 let [_, more] = members::object(&part, path, ["type", "text"], |_, _| Ok(()))?;
-                let more = required(more, path, "text", members::text)?;
+                let more = members::required(more, path, "text", members::text)?;
                 if !text.is_empty() && !more.is_empty() {
                     text.push(&Text::from_plain("\n\n"));
                 }
@@ -231,8 +231,8 @@ impl<'a, 'r> Conversation<'a, 'r> {
                 Ok(())
             })?;
         }
-        let id = member(item.id, path, "id", members::text)?;
-        let encrypted = member(item.encrypted, path, "encrypted_content", members::text)?;
+        let id = members::optional(item.id, path, "id", members::text)?;
+        let encrypted = members::optional(item.encrypted, path, "encrypted_content", members::text)?;
         // A broken envelope proves nothing.
         let proof = encrypted.and_then(|sent| proof::open(sent, Vendor::OpenAi, self.proofs));
         let (proof, redacted) = match proof {
@@ -301,38 +301,39 @@ impl<'a, 'r> Conversation<'a, 'r> {
         })?;
         let [kind, text, refusal, image_url, file_id, detail, filename, file_data, file_url, audio, mark, ..] =
             found;
-        let kind = required(kind, path, "type", members::text)?;
+        let kind = members::required(kind, path, "type", members::text)?;
         let content = match kind.escaped() {
-            "input_text" | "output_text" | "text" => {
-                Content::Text { text: required(text, path, "text", members::text)?, citations: Vec::new() }
-            }
-            "refusal" => Content::Refusal(required(refusal, path, "refusal", members::text)?),
+            "input_text" | "output_text" | "text" => Content::Text {
+                text: members::required(text, path, "text", members::text)?,
+                citations: Vec::new(),
+            },
+            "refusal" => Content::Refusal(members::required(refusal, path, "refusal", members::text)?),
             "input_image" => Content::Media(Media {
                 kind: MediaKind::Image,
-                source: match member(file_id, path, "file_id", members::text)? {
+                source: match members::optional(file_id, path, "file_id", members::text)? {
                     Some(file) => Source::File(file),
                     None => {
-                        let url = required(image_url, path, "image_url", members::text)?;
+                        let url = members::required(image_url, path, "image_url", members::text)?;
                         let path = Path::Member(path, "image_url");
                         media::source_of_url(url).map_err(|problem| path.bad(problem))?
                     }
                 },
-                detail: member(detail, path, "detail", members::text)?,
+                detail: members::optional(detail, path, "detail", members::text)?,
             }),
             "input_file" => Content::Document(Document {
                 source: match (
-                    member(file_id, path, "file_id", members::text)?,
-                    member(file_url, path, "file_url", members::text)?,
+                    members::optional(file_id, path, "file_id", members::text)?,
+                    members::optional(file_url, path, "file_url", members::text)?,
                 ) {
                     (Some(file), _) => Source::File(file),
                     (None, Some(url)) => Source::Url(url),
                     (None, None) => {
-                        let data = required(file_data, path, "file_data", members::text)?;
+                        let data = members::required(file_data, path, "file_data", members::text)?;
                         let path = Path::Member(path, "file_data");
                         file_source(data).map_err(|problem| path.bad(problem))?
                     }
                 },
-                title: member(filename, path, "filename", members::text)?,
+                title: members::optional(filename, path, "filename", members::text)?,
                 context: None,
                 citations: false,
             }),
@@ -365,8 +366,8 @@ fn file_source(data: Text<'_>) -> Result<Source<'_>, &'static str> {
 
 fn read_audio<'a>(value: &Value<'a>, path: &Path<'_>) -> Result<Content<'a>, BadRequest> {
     let [data, format] = members::object(value, path, ["data", "format"], |_, _| Ok(()))?;
-    let data = required(data, path, "data", members::text)?;
-    let media_type = match required(format, path, "format", members::text)?.escaped() {
+    let data = members::required(data, path, "data", members::text)?;
+    let media_type = match members::required(format, path, "format", members::text)?.escaped() {
         "mp3" => Text::from_plain("audio/mpeg"),
         format => Text::from(format!("audio/{format}")),
     };
@@ -376,7 +377,7 @@ fn read_audio<'a>(value: &Value<'a>, path: &Path<'_>) -> Result<Content<'a>, Bad
 
 fn read_mark(value: &Value<'_>, path: &Path<'_>) -> Result<CacheMark, BadRequest> {
     let [_, ttl] = members::object(value, path, ["mode", "ttl"], |_, _| Ok(()))?;
-    let ttl = member(ttl, path, "ttl", members::text)?;
+    let ttl = members::optional(ttl, path, "ttl", members::text)?;
     match ttl.as_ref().map(Text::escaped) {
         None => Ok(CacheMark::Default),
         Some("30m") => Ok(CacheMark::HalfAnHour),

@@ -249,34 +249,14 @@ fn read_format<'a>(
             let schema_path = Path::Member(path, "schema");
             let schema = schema.ok_or_else(|| schema_path.bad("is required"))?;
             Ok(Format::Schema {
-                name: member(name, path, "name", members::text)?,
-                description: member(description, path, "description", members::text)?,
+                name: members::optional(name, path, "name", members::text)?,
+                description: members::optional(description, path, "description", members::text)?,
                 schema: members::raw_object(&schema, &schema_path)?,
-                strict: member(strict, path, "strict", members::boolean)?.unwrap_or(false),
+                strict: members::optional(strict, path, "strict", members::boolean)?.unwrap_or(false),
             })
         }
         _ => Err(kind_path.bad("must be text, json_object or json_schema")),
     }
-}
-
-/// A member of an object, read by `read`.
-pub(super) fn member<'a, T>(
-    value: Option<Value<'a>>,
-    path: &Path<'_>,
-    name: &str,
-    read: impl FnOnce(&Value<'a>, &Path<'_>) -> Result<T, BadRequest>,
-) -> Result<Option<T>, BadRequest> {
-    value.map(|value| read(&value, &Path::Member(path, name))).transpose()
-}
-
-/// A member of an object that has to be there, read by `read`.
-pub(super) fn required<'a, T>(
-    value: Option<Value<'a>>,
-    path: &Path<'_>,
-    name: &str,
-    read: impl FnOnce(&Value<'a>, &Path<'_>) -> Result<T, BadRequest>,
-) -> Result<T, BadRequest> {
-    member(value, path, name, read)?.ok_or_else(|| Path::Member(path, name).bad("is required"))
 }
 
 fn read_reasoning<'a>(
@@ -289,7 +269,7 @@ fn read_reasoning<'a>(
         note_unknown(&mut request.unknown, name);
         Ok(())
     })?;
-    let effort = member(effort, path, "effort", |value, path| {
+    let effort = members::optional(effort, path, "effort", |value, path| {
         Effort::parse(members::text(value, path)?.escaped())
             .ok_or_else(|| path.bad("must be none, minimal, low, medium, high, xhigh or max"))
     })?;
@@ -297,12 +277,13 @@ fn read_reasoning<'a>(
         Some(_) => ("summary", summary),
         None => ("generate_summary", old_summary),
     };
-    let show = member(summary, path, name, |value, path| match members::text(value, path)?.escaped() {
-        "auto" => Ok(SummaryWish::Auto),
-        "concise" => Ok(SummaryWish::Concise),
-        "detailed" => Ok(SummaryWish::Detailed),
-        _ => Err(path.bad("must be auto, concise or detailed")),
-    })?;
+    let show =
+        members::optional(summary, path, name, |value, path| match members::text(value, path)?.escaped() {
+            "auto" => Ok(SummaryWish::Auto),
+            "concise" => Ok(SummaryWish::Concise),
+            "detailed" => Ok(SummaryWish::Detailed),
+            _ => Err(path.bad("must be auto, concise or detailed")),
+        })?;
     request.reasoning = Reasoning { effort, budget_tokens: None, show };
     Ok(())
 }

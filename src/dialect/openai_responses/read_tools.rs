@@ -1,6 +1,6 @@
 //! The tools of a request and which of them may be used.
 
-use super::read_request::{member, note_unknown, required, set};
+use super::read_request::{note_unknown, set};
 use crate::dialect::ir::{CallKind, Raw, Request, Text, Tool, ToolChoice, WebSearch};
 use crate::dialect::loss::{BadRequest, Feature};
 use crate::dialect::members::{self, Path};
@@ -60,11 +60,17 @@ pub(super) fn read_tools<'a>(
         }
         let is_function = call_kind == CallKind::Function;
         request.tools.push(Tool {
-            name: required(name, path, "name", members::text)?,
-            description: member(description, path, "description", members::text)?,
-            schema: member(parameters.filter(|_| is_function), path, "parameters", members::raw_object)?,
+            name: members::required(name, path, "name", members::text)?,
+            description: members::optional(description, path, "description", members::text)?,
+            schema: members::optional(
+                parameters.filter(|_| is_function),
+                path,
+                "parameters",
+                members::raw_object,
+            )?,
             // Absent means on here, other than in chat.
-            strict: is_function && member(strict, path, "strict", members::boolean)?.unwrap_or(true),
+            strict: is_function
+                && members::optional(strict, path, "strict", members::boolean)?.unwrap_or(true),
             kind: call_kind,
             grammar: match format.filter(|_| !is_function) {
                 Some(format) => read_grammar(&format, &Path::Member(path, "format"))?,
@@ -81,13 +87,13 @@ pub(super) fn read_tools<'a>(
 fn read_grammar<'a>(value: &Value<'a>, path: &Path<'_>) -> Result<Option<Raw<'a>>, BadRequest> {
     let names = ["type", "syntax", "definition"];
     let [kind, syntax, definition] = members::object(value, path, names, |_, _| Ok(()))?;
-    match required(kind, path, "type", members::text)?.escaped() {
+    match members::required(kind, path, "type", members::text)?.escaped() {
         "text" => return Ok(None),
         "grammar" => {}
         _ => return Err(Path::Member(path, "type").bad("must be text or grammar")),
     }
-    let syntax = required(syntax, path, "syntax", members::text)?;
-    let definition = required(definition, path, "definition", members::text)?;
+    let syntax = members::required(syntax, path, "syntax", members::text)?;
+    let definition = members::required(definition, path, "definition", members::text)?;
     let mut grammar = Vec::new();
     write::object(&mut grammar, |grammar| {
         grammar.text("syntax", &syntax);
@@ -124,7 +130,7 @@ fn read_web_search<'a>(
         let mut place = Vec::new();
         write::object(&mut place, |place| {
             for (name, value) in names.into_iter().zip(found) {
-                if let Some(text) = member(value, &path, name, members::text)? {
+                if let Some(text) = members::optional(value, &path, name, members::text)? {
                     place.text(name, &text);
                 }
             }
@@ -160,11 +166,12 @@ pub(super) fn read_tool_choice<'a>(
     let word = members::text(&kind, &kind_path)?;
     match word.escaped() {
         "function" | "custom" => {
-            request.tool_choice = Some(ToolChoice::Named(required(name, path, "name", members::text)?));
+            request.tool_choice =
+                Some(ToolChoice::Named(members::required(name, path, "name", members::text)?));
         }
         "allowed_tools" => {
             let mode_path = Path::Member(path, "mode");
-            let required = match required(mode, path, "mode", members::text)?.escaped() {
+            let required = match members::required(mode, path, "mode", members::text)?.escaped() {
                 "auto" => false,
                 "required" => true,
                 _ => return Err(mode_path.bad("must be auto or required")),
@@ -191,7 +198,7 @@ fn read_allowed<'a>(
         let kind_path = Path::Member(path, "type");
         let kind = kind.ok_or_else(|| kind_path.bad("is required"))?;
         match members::text(&kind, &kind_path)?.escaped() {
-            "function" | "custom" => functions.push(required(name, path, "name", members::text)?),
+            "function" | "custom" => functions.push(members::required(name, path, "name", members::text)?),
             _ => set(request, Feature::BuiltInTool, members::raw(&kind, &kind_path)?),
         }
         Ok(())
