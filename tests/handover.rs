@@ -1,6 +1,9 @@
 //! One gateway takes over from another on the same home, without a refused connection or a lost record.
 
 use std::collections::HashSet;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
@@ -11,7 +14,7 @@ use crate::support::home::Home;
 use crate::support::load::{chat, traces};
 use crate::support::process::Process;
 use crate::support::upstream::behaviour;
-use crate::support::{Client, MockUpstream, Setup, eventually, on_each_driver, post};
+use crate::support::{Client, MockUpstream, PATIENCE, Setup, eventually, on_each_driver, post};
 
 /// Starts the process that takes over.
 fn replace(home: &Home) -> Process {
@@ -172,4 +175,89 @@ fn who_cannot_start_takes_nothing_and_where_nobody_runs_it_is_a_start() {
     home.run(&["start", "--replace", "--port", "1"]).expect(1).says(&["restart it instead"]);
     first.call(chat("auto", false)).expect(200);
     assert!(!first.lines().iter().any(|line| line.contains("handed over to")));
+}
+
+#[test]
+fn a_process_whose_successor_never_serves_ends_with_an_error() {
+    let home = Home::of(&quick());
+    let mut old = home.start();
+    let mut taker = UnixStream::connect(home.file(".handover/socket")).unwrap();
+    taker.write_all(b"routerly hand-over 1\n").unwrap();
+    let mut said = [0; 5];
+    taker.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"here\n");
+    taker.write_all(b"take\n").unwrap();
+    let mut said = [0; 6];
+    taker.read_exact(&mut said).unwrap();
+    assert_eq!(&said, b"yours\n");
+    assert!(old.is_running(), "it waits for the other one to serve");
+    drop(taker);
+    assert_eq!(old.wait_exit().code(), Some(1));
+    old.wait_for_line("does not serve");
+    // The home is free: a supervisor's next start serves.
+    home.start().call(chat("auto", false)).expect(200);
+}
+
+/// What a service manager is told.
+struct Manager {
+    socket: UnixDatagram,
+    folder: tempfile::TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self { socket, folder }
+    }
+
+    fn hears(&self) -> String {
+        let mut text = [0; 256];
+        let count = self.socket.recv(&mut text).expect("something is said");
+        String::from_utf8(text[..count].to_vec()).unwrap()
+    }
+
+    /// The process that says it is ready.
+    fn main_pid(&self) -> u32 {
+        let said = self.hears();
+        assert!(said.contains("READY=1"), "{said}");
+        said.lines().find_map(|line| line.strip_prefix("MAINPID=")).unwrap().parse().unwrap()
+    }
+}
+
+/// A process that is no child of ours; killed at the end.
+struct Stranger(u32);
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = Command::new("kill").args(["-s", "KILL", &self.0.to_string()]).status();
+    }
+}
+
+#[test]
+fn sigusr2_starts_the_next_process_and_the_service_manager_learns_of_each() {
+    let manager = Manager::new();
+    let home = Home::of(&quick());
+    let mut command = home.command();
+    command.env("NOTIFY_SOCKET", manager.folder.path().join("notify"));
+    let mut old = Process::listening(command);
+    assert_eq!(manager.main_pid(), old.pid());
+    old.signal("USR2");
+    let next = Stranger(manager.main_pid());
+    assert_ne!(next.0, old.pid());
+    assert!(old.wait_exit().success());
+    old.call(chat("auto", false)).expect(200);
+    assert!(Command::new("kill").args(["-s", "TERM", &next.0.to_string()]).status().unwrap().success());
+    assert_eq!(manager.hears().trim_end(), "STOPPING=1");
+}
+
+#[test]
+fn a_binary_that_cannot_start_does_not_end_the_running_one() {
+    let home = Home::of(&quick());
+    let old = home.start();
+    home.write("config/models.json", "[{\"id\": 3}]");
+    old.signal("USR2");
+    old.wait_for_line("routerly: config/models.json:1:");
+    old.call(chat("auto", false)).expect(200);
 }

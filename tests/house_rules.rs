@@ -222,8 +222,8 @@ const WORDS: &[(&str, &[&str], &str)] = &[
     ("httparse", &["http1"], "one parser of heads"),
     (
         "std::env::",
-        &["config::env", "cli::start"],
-        "variables are read in one place; the demo asks for the temporary directory",
+        &["config::env", "cli::start", "cli::upgrade"],
+        "variables are read in one place; a demo asks for the temporary directory, an upgrade for its own command line",
     ),
     ("println!", &["cli"], "standard output is the log's, and the commands'"),
     (

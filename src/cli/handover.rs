@@ -8,11 +8,13 @@
 //! "take" ────────────────────────────▶ merges its journals, lets go of the store, accepts no more
 //!          ◀── "yours"
 //! reads all journals, serves           finishes what it has, its cores write into their journals
+//! "serving" ─────────────────────────▶
 //!          ◀── end of the connection: it has ended; its journals are deleted once they are empty
 //! ```
 //!
 //! The sockets stay the same, so a connection that arrives in between waits in the kernel for the new process. Up to
-//! "take" either side may go away and nothing has happened.
+//! "take" either side may go away and nothing has happened. A new process that goes away between "yours" and "serving"
+//! leaves nobody to serve: the old one ends with an error then, so that its supervisor starts another.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read, Write};
@@ -38,6 +40,7 @@ use crate::telemetry::log::{self, ThreadLog, Value};
 const HELLO: &[u8] = b"routerly hand-over 1\n";
 const TAKE: &[u8] = b"take\n";
 const YOURS: &[u8] = b"yours\n";
+const SERVING: &[u8] = b"serving\n";
 /// Longest wait for the other side: it may have to wait for its disk.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Cores notice on their tick that they are to accept no more.
@@ -71,8 +74,8 @@ fn socket_path(home: &Home) -> io::Result<(File, PathBuf)> {
     Ok((folder, path))
 }
 
-/// Waits for a process that wants to take over, on a thread of its own. What it returns gets a word, or is closed, when
-/// that process was told that all is its: this one must not end before.
+/// Waits for a process that wants to take over, on a thread of its own. What it returns gets a word when that process
+/// serves, or the reason why it never will: this one must not end before.
 ///
 /// # Errors
 /// The socket cannot be made.
@@ -81,7 +84,7 @@ pub(super) fn offer(
     doors: Arc<Doors>,
     mailbox: Arc<Mailbox>,
     log: ThreadLog,
-) -> io::Result<Receiver<()>> {
+) -> io::Result<Receiver<io::Result<()>>> {
     let folder = home.root().join(".handover");
     files::create_directory(&folder).map_err(io::Error::other)?;
     // Nobody else may knock.
@@ -108,16 +111,20 @@ pub(super) fn offer(
             match hand_over(&mut peer, &doors, &mailbox) {
                 Ok(()) => {
                     log::info("handed over to another process; open requests go on", &[]);
-                    let _ = told.try_send(());
+                    // One place for one word; nobody may be left to hear it.
+                    let _ = told.try_send(expect(&mut peer, SERVING));
                     // Its end is how the other process learns of ours.
                     let _ = peer.set_read_timeout(None);
                     let _ = peer.read(&mut [0]);
                     return;
                 }
-                Err(error) => log::warn("not handed over", &[("reason", Value::Display(&error))]),
-            }
-            if mailbox.has_handed_over() {
-                return;
+                Err(error) => {
+                    log::warn("not handed over", &[("reason", Value::Display(&error))]);
+                    if mailbox.has_handed_over() {
+                        let _ = told.try_send(Err(error));
+                        return;
+                    }
+                }
             }
         }
     })?;
@@ -125,10 +132,24 @@ pub(super) fn offer(
 }
 
 /// Waits for the word of [`offer`], where something was handed over.
-pub(super) fn wait_until_told(is_told: Option<&Receiver<()>>, mailbox: &Mailbox) {
-    if let Some(is_told) = is_told.filter(|_| mailbox.has_handed_over()) {
-        let _ = is_told.recv_timeout(PATIENCE);
+///
+/// # Errors
+/// The other process has gone before it served; nobody serves now.
+pub(super) fn wait_until_served(
+    is_told: Option<&Receiver<io::Result<()>>>,
+    mailbox: &Mailbox,
+) -> Result<(), String> {
+    let Some(is_told) = is_told.filter(|_| mailbox.has_handed_over()) else { return Ok(()) };
+    match is_told.recv_timeout(PATIENCE) {
+        Ok(Err(error)) => Err(format!("the process that took over does not serve: {error}")),
+        // It may still be reading a long history.
+        Ok(Ok(())) | Err(_) => Ok(()),
     }
+}
+
+/// Tells the process before this one that this one serves. Where that one is gone already nobody has to know.
+pub(super) fn say_serving(mut predecessor: &UnixStream) {
+    let _ = predecessor.write_all(SERVING);
 }
 
 fn hand_over(peer: &mut UnixStream, doors: &Doors, mailbox: &Mailbox) -> io::Result<()> {
@@ -179,7 +200,7 @@ fn refuse(peer: &mut UnixStream, reason: &str) -> io::Result<()> {
 fn expect(peer: &mut UnixStream, expected: &[u8]) -> io::Result<()> {
     let mut said = vec![0; expected.len()];
     peer.read_exact(&mut said).map_err(|error| match error.kind() {
-        ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it went away without taking anything"),
+        ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "it went away in the middle"),
         _ => error,
     })?;
     if said == expected { Ok(()) } else { Err(io::Error::new(ErrorKind::InvalidData, "another protocol")) }

@@ -4,8 +4,10 @@
 
 pub mod check;
 mod handover;
+mod service;
 pub mod simulate;
 pub mod start;
+mod upgrade;
 pub mod usage;
 
 use std::net::IpAddr;

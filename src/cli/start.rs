@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::handover::{self, Doors, Handed};
+use super::service;
+use super::upgrade::Upgrade;
 use super::{StartArgs, fail};
 use crate::auth::Prover;
 use crate::clock;
@@ -99,12 +101,13 @@ fn start(args: &StartArgs) -> Result<(), String> {
         .map_err(|error| format!("{}: {error}", home.data_directory().join("usage.json").display()))?;
     report_opened(&opened);
 
+    let before = predecessor.as_ref().and_then(|stream| stream.try_clone().ok());
     let metrics = Metrics::new(cores);
     let (mailbox, inbox, keeper_inbox) = Mailbox::new(snapshot);
     let doors =
         Doors::new(&listeners, &lock).map_err(|error| format!("cannot copy a descriptor: {error}"))?;
     let doors = Arc::new(doors);
-    let signals = listen_for_signals(&mailbox, &doors)?;
+    let signals = listen_for_signals(&mailbox, &doors, Upgrade::of_this_process(args.demo))?;
     let keeper = start_keeper(&home, loaded.keys, &settings, keeper_inbox, log.thread_end())?;
     let resolver =
         ResolverThreads::start().map_err(|error| format!("cannot start resolver threads: {error}"))?;
@@ -180,13 +183,19 @@ fn start(args: &StartArgs) -> Result<(), String> {
             }
         }
         announce(&address, &settings, cores, demo.as_ref());
+        if let Some(before) = &before {
+            handover::say_serving(before);
+        }
+        service::serving();
     }
     for thread in threads {
         if thread.join().is_err() {
             failed.get_or_insert_with(|| "a core ended with a panic".to_owned());
         }
     }
-    handover::wait_until_told(is_told.as_ref(), &mailbox);
+    if let Err(reason) = handover::wait_until_served(is_told.as_ref(), &mailbox) {
+        failed.get_or_insert(reason);
+    }
     mailbox.send_blocking(ToControl::Finish);
     if control.join().is_err() {
         failed.get_or_insert_with(|| "the control thread ended with a panic".to_owned());
@@ -342,14 +351,17 @@ fn report_opened(opened: &OpenReport) {
     }
 }
 
-/// SIGTERM and SIGINT drain, SIGHUP reloads; a second SIGTERM or SIGINT ends at once.
+/// SIGTERM and SIGINT drain, SIGHUP reloads, SIGUSR2 starts a process that takes over; a second SIGTERM or SIGINT ends at
+/// once.
 fn listen_for_signals(
     mailbox: &Arc<Mailbox>,
     doors: &Arc<Doors>,
+    upgrade: Upgrade,
 ) -> Result<signal_hook::iterator::Handle, String> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR2};
     let failed = |error: std::io::Error| format!("cannot listen for signals: {error}");
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(failed)?;
+    let mut signals =
+        signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR2]).map_err(failed)?;
     let handle = signals.handle();
     let (mailbox, doors) = (Arc::clone(mailbox), Arc::clone(doors));
     std::thread::Builder::new()
@@ -358,9 +370,12 @@ fn listen_for_signals(
             for signal in signals.forever() {
                 if signal == SIGHUP {
                     mailbox.send_blocking(ToControl::Reload);
+                } else if signal == SIGUSR2 {
+                    upgrade.begin();
                 } else if mailbox.is_draining() {
                     signal_hook::low_level::exit(130);
                 } else {
+                    service::stopping();
                     doors.close();
                     mailbox.drain();
                 }
