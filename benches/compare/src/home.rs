@@ -1,4 +1,5 @@
-//! A throw-away home directory for the gateway: one chat model and one Anthropic model on the mock.
+//! A throw-away home directory for the gateway: one chat model and one Anthropic model on the mock, and as many
+//! projects and tokens as are wanted.
 //!
 //! Formats: the store's `settings.json`, `models.json`, `projects.json`. Tokens and provider keys are
 //! written in the clear, as an existing home of the first generation has them; the gateway hashes and
@@ -9,17 +10,32 @@ use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
+/// How much there is in a home.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Projects whose model speaks chat completions; one more has the Anthropic model.
+    pub projects: usize,
+    pub tokens_per_project: usize,
+}
+
+/// What the comparison runs on.
+pub const ONE_PROJECT: Size = Size { projects: 1, tokens_per_project: 1 };
+/// The two ends of the growth row.
+pub const SMALL: Size = Size { projects: 10, tokens_per_project: 1 };
+pub const LARGE: Size = Size { projects: 5_000, tokens_per_project: 20 };
+
 /// The tokens that the load uses.
 #[derive(Clone, Debug)]
 pub struct Tokens {
-    /// Of the project whose model speaks chat completions.
-    pub chat: String,
+    /// Of the projects whose model speaks chat completions, neighbours from different projects.
+    pub chat: Vec<String>,
     /// Of the project whose model speaks Anthropic messages.
     pub anthropic: String,
 }
 
-pub fn write(home: &Path, port: u16, upstream_port: u16, log_level: &str) -> io::Result<Tokens> {
-    let tokens = Tokens { chat: new_token()?, anthropic: new_token()? };
+pub fn write(home: &Path, port: u16, upstream_port: u16, log_level: &str, size: Size) -> io::Result<Tokens> {
+    let chat = (0..size.projects * size.tokens_per_project).map(|_| new_token());
+    let tokens = Tokens { chat: chat.collect::<io::Result<_>>()?, anthropic: new_token()? };
     for folder in ["config", "data"] {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(home.join(folder))?;
     }
@@ -33,11 +49,14 @@ pub fn write(home: &Path, port: u16, upstream_port: u16, log_level: &str) -> io:
         model("bench", &endpoint, ""),
         model("bench-claude", &endpoint, "\n    \"dialect\": \"anthropic-messages\",")
     );
-    let projects = format!(
-        "[\n{},\n{}\n]\n",
-        project(1, "bench", "bench", &tokens.chat),
-        project(2, "bench-claude", "bench-claude", &tokens.anthropic)
-    );
+    let mut projects: Vec<String> = (0..size.projects)
+        .map(|number| {
+            let own: Vec<&String> = tokens.chat.iter().skip(number).step_by(size.projects).collect();
+            project(number, "bench", &own)
+        })
+        .collect();
+    projects.push(project(size.projects, "bench-claude", &[&tokens.anthropic]));
+    let projects = format!("[\n{}\n]\n", projects.join(",\n"));
     for (name, text) in [("settings", settings), ("models", models), ("projects", projects)] {
         let path = home.join("config").join(format!("{name}.json"));
         let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
@@ -56,16 +75,23 @@ fn model(id: &str, endpoint: &str, dialect: &str) -> String {
     )
 }
 
-fn project(number: u8, name: &str, model: &str, token: &str) -> String {
-    let snippet = format!("{}...{}", &token[..10], &token[token.len() - 4..]);
+fn project(number: usize, model: &str, tokens: &[&String]) -> String {
+    let token = |(index, token): (usize, &&String)| {
+        let snippet = format!("{}...{}", &token[..10], &token[token.len() - 4..]);
+        format!(
+            "      {{\n        \"id\": \"00000000-0000-4000-8001-{number:08}{index:04}\",\n        \
+             \"token\": \"{token}\",\n        \"tokenSnippet\": \"{snippet}\",\n        \
+             \"createdAt\": \"2026-01-01T00:00:00.000Z\",\n        \"labels\": [\"bench\"]\n      }}"
+        )
+    };
+    let tokens: Vec<String> = tokens.iter().enumerate().map(token).collect();
     format!(
-        "  {{\n    \"id\": \"00000000-0000-4000-8000-00000000000{number}\",\n    \"name\": \"{name}\",\n    \
-         \"slug\": \"{name}\",\n    \"tokens\": [\n      {{\n        \
-         \"id\": \"00000000-0000-4000-8000-00000000010{number}\",\n        \"token\": \"{token}\",\n        \
-         \"tokenSnippet\": \"{snippet}\",\n        \"createdAt\": \"2026-01-01T00:00:00.000Z\",\n        \
-         \"labels\": [\"bench\"]\n      }}\n    ],\n    \"members\": [],\n    \"policies\": [],\n    \
-         \"models\": [{{ \"modelId\": \"{model}\" }}],\n    \"budgets\": [{{ \"metric\": \"cost\", \
-         \"windowType\": \"period\", \"period\": \"monthly\", \"value\": 1000000 }}],\n    \"timeoutMs\": 120000\n  }}"
+        "  {{\n    \"id\": \"00000000-0000-4000-8000-{number:012}\",\n    \"name\": \"{model} {number}\",\n    \
+         \"slug\": \"{model}-{number}\",\n    \"tokens\": [\n{}\n    ],\n    \"members\": [],\n    \
+         \"policies\": [],\n    \"models\": [{{ \"modelId\": \"{model}\" }}],\n    \
+         \"budgets\": [{{ \"metric\": \"cost\", \"windowType\": \"period\", \"period\": \"monthly\", \
+         \"value\": 1000000 }}],\n    \"timeoutMs\": 120000\n  }}",
+        tokens.join(",\n")
     )
 }
 

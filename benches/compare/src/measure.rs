@@ -76,12 +76,23 @@ impl Reading {
     }
 }
 
-/// What the load asks of `proxy`.
+/// What the load asks of `proxy`, with its first token.
 pub fn ask(engine: &Engine, proxy: &Proxy, client: Dialect, provider: Dialect, stream: bool) -> Rc<Ask> {
     let token = match provider {
-        Dialect::Chat => &proxy.tokens.chat,
+        Dialect::Chat => &proxy.tokens.chat[0],
         Dialect::Anthropic => &proxy.tokens.anthropic,
     };
+    ask_with(engine, proxy, token, client, provider, stream)
+}
+
+fn ask_with(
+    engine: &Engine,
+    proxy: &Proxy,
+    token: &str,
+    client: Dialect,
+    provider: Dialect,
+    stream: bool,
+) -> Rc<Ask> {
     let port = if stream { proxy.stream_port } else { proxy.port };
     let request = script::request(client, stream, &format!("127.0.0.1:{port}"), token);
     let mock = &engine.shared.mock;
@@ -96,8 +107,17 @@ pub fn ask(engine: &Engine, proxy: &Proxy, client: Dialect, provider: Dialect, s
 /// Opens `count` connections, each with one request, never more than [`RAMP_WAITING_MAX`] unanswered.
 /// The load must not be looping yet.
 pub fn open(engine: &mut Engine, port: u16, ask: &Rc<Ask>, count: usize) -> io::Result<()> {
-    let deadline = sys::now_ns() + 10 * SECOND + count as u64 * MS;
-    for _ in 0..count {
+    open_each(engine, port, std::iter::repeat_n(ask, count))
+}
+
+/// The same with a request for each connection.
+fn open_each<'a>(
+    engine: &mut Engine,
+    port: u16,
+    asks: impl ExactSizeIterator<Item = &'a Rc<Ask>>,
+) -> io::Result<()> {
+    let deadline = sys::now_ns() + 10 * SECOND + asks.len() as u64 * MS;
+    for ask in asks {
         engine.connect(port, Client::new(Rc::clone(ask)))?;
         if engine.shared.load.waiting_for_head >= RAMP_WAITING_MAX {
             let limit = deadline.saturating_sub(sys::now_ns());
@@ -132,8 +152,10 @@ pub fn unary(
     window_ns: u64,
 ) -> io::Result<Unary> {
     engine.shared.load.stats = Default::default();
-    let ask = ask(engine, proxy, Dialect::Chat, Dialect::Chat, false);
-    open(engine, proxy.port, &ask, conns).map_err(|error| proxy.explain(error))?;
+    let tokens = proxy.tokens.chat.iter().cycle().take(conns);
+    let asks: Vec<_> =
+        tokens.map(|token| ask_with(engine, proxy, token, Dialect::Chat, Dialect::Chat, false)).collect();
+    open_each(engine, proxy.port, asks.iter()).map_err(|error| proxy.explain(error))?;
     engine.loop_requests();
     engine.run(warm_ns, |_| false)?;
     let warm_errors = engine.shared.load.stats.errors;

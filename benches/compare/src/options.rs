@@ -4,7 +4,7 @@ use std::io::{self, Error};
 
 pub const HELP: &str = "\
 compare run [--only ROW,…] [--rounds N] [--quick] [--no-gateway] [--gateway-cmd 'WORDS'] [--log-level LEVEL]
-    The whole comparison. Rows: unary32 unary256 streams latency memory many start binary translated.
+    The whole comparison. Rows: unary32 unary256 streams latency memory many start binary translated growth.
     --rounds N       rounds of the interleaved rows (9; with --quick 3)
     --gateway-cmd    command of the gateway; {port}, {upstream_port} and {home} are filled in
                      (target/release/routerly start --home {home} --port {port} --cores 1)
@@ -36,8 +36,18 @@ fn unknown<T>(flag: &str) -> io::Result<T> {
     Err(Error::other(format!("unknown option {flag:?}\n{HELP}")))
 }
 
-pub const ROWS: [&str; 9] =
-    ["unary32", "unary256", "streams", "latency", "memory", "many", "start", "binary", "translated"];
+pub const ROWS: [&str; 10] = [
+    "unary32",
+    "unary256",
+    "streams",
+    "latency",
+    "memory",
+    "many",
+    "start",
+    "binary",
+    "translated",
+    "growth",
+];
 
 /// Short windows and many rounds: on a shared machine the CPU's speed drifts within seconds.
 const ROUNDS: usize = 9;

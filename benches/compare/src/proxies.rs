@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use crate::home::{self, Tokens};
+use crate::home::{self, Size, Tokens};
 use crate::proc::Tree;
 use crate::sys;
 
@@ -70,10 +70,17 @@ impl Proxy {
         Ok(Self::new(Kind::Haproxy, "HAProxy", port, stream_port, command, dir.to_owned()))
     }
 
-    pub fn gateway(dir: &Path, upstream_port: u16, options: &GatewayOptions) -> io::Result<Self> {
+    /// `home`: name of its folder.
+    pub fn gateway(
+        dir: &Path,
+        home: &str,
+        size: Size,
+        upstream_port: u16,
+        options: &GatewayOptions,
+    ) -> io::Result<Self> {
         let port = free_port()?;
-        let home = dir.join("home");
-        let tokens = home::write(&home, port, upstream_port, &options.log_level)?;
+        let home = dir.join(home);
+        let tokens = home::write(&home, port, upstream_port, &options.log_level, size)?;
         let fill = |word: &String| {
             word.replace("{port}", &port.to_string())
                 .replace("{upstream_port}", &upstream_port.to_string())
@@ -94,7 +101,7 @@ impl Proxy {
         dir: PathBuf,
     ) -> Self {
         let any = format!("sk-rt-{}", "0".repeat(64));
-        let tokens = Tokens { chat: any.clone(), anthropic: any };
+        let tokens = Tokens { chat: vec![any.clone()], anthropic: any };
         Self { kind, name, port, stream_port, tokens, command, dir, child: None, tree: Tree::default() }
     }
 

@@ -36,8 +36,8 @@ enum Target {
     Most(f64),
     /// Value at least.
     Least(f64),
-    /// Ratio to the same proxy's untranslated stream at most.
-    OwnRatio(f64),
+    /// Ratio to the same proxy's other numbers, round by round, at most.
+    OwnRatio { most: f64, to: &'static str, base: fn(&Measured) -> Vec<f64> },
 }
 
 struct Row {
@@ -59,14 +59,16 @@ fn rows() -> Vec<Row> {
     fn cpu_event(samples: &[Streams]) -> Vec<f64> {
         samples.iter().map(|sample| sample.cpu_us_per_event).collect()
     }
+    let untranslated =
+        Target::OwnRatio { most: 1.5, to: "untranslated", base: |m| cpu_event(&m.untranslated) };
+    let ten_tokens = Target::OwnRatio { most: 1.05, to: "10 tokens", base: |m| cpu(&m.few) };
     let row = |what, unit, digits, target, values| Row { what, unit, digits, target, values };
     vec![
         row("CPU per request, 32 connections", "µs", 2, Target::Ratio(0.80), |m| cpu(&m.unary32)),
         row("CPU per request, 256 connections", "µs", 2, Target::Ratio(0.80), |m| cpu(&m.unary256)),
         row("CPU per event, 1,000 streams, 20 ms", "µs", 2, Target::Ratio(0.85), |m| cpu_event(&m.streams)),
-        row("CPU per event, Anthropic → chat", "µs", 2, Target::OwnRatio(1.5), |m| {
-            cpu_event(&m.translated)
-        }),
+        row("CPU per event, Anthropic → chat", "µs", 2, untranslated, |m| cpu_event(&m.translated)),
+        row("CPU per request, 100,000 tokens", "µs", 2, ten_tokens, |m| cpu(&m.grown)),
         row("p50, 1 connection", "µs", 1, Target::Ratio(1.00), |m| {
             m.latency.iter().map(|sample| sample.p50_us).collect()
         }),
@@ -177,16 +179,14 @@ fn judge(row: &Row, entries: &[Entry], gateway: &[f64], nginx: &[f64]) -> (Strin
         }
         Target::Most(most) => (format!("≤ {most} {}", row.unit), value.map(|value| value <= most)),
         Target::Least(least) => (format!("≥ {least} {}", row.unit), value.map(|value| value >= least)),
-        Target::OwnRatio(most) => {
-            let gateway_entry = entries.iter().find(|entry| entry.proxy.kind == Kind::Gateway);
-            let plain: Vec<f64> = gateway_entry
-                .map(|entry| {
-                    entry.measured.untranslated.iter().map(|sample| sample.cpu_us_per_event).collect()
-                })
-                .unwrap_or_default();
-            let own = value.zip(median(&plain)).map(|(value, plain)| value / plain);
+        Target::OwnRatio { most, to, base } => {
+            let base = entries
+                .iter()
+                .find(|entry| entry.proxy.kind == Kind::Gateway)
+                .map_or_else(Vec::new, |entry| base(&entry.measured));
+            let own = ratio(gateway, &base);
             let shown = own.map_or_else(String::new, |own| format!(" (is {own:.2})"));
-            (format!("≤ {most:.2} × untranslated{shown}"), own.map(|own| round2(own) <= most))
+            (format!("≤ {most:.2} × {to}{shown}"), own.map(|own| round2(own) <= most))
         }
     }
 }
@@ -221,8 +221,13 @@ fn write_details(text: &mut String, entries: &[Entry]) {
     );
     let mut problems = String::new();
     type Phase = (&'static str, fn(&Measured) -> &Vec<Unary>);
-    let unary: [Phase; 3] =
-        [("32 conns", |m| &m.unary32), ("256 conns", |m| &m.unary256), ("1 conn", |m| &m.latency)];
+    let unary: [Phase; 5] = [
+        ("32 conns", |m| &m.unary32),
+        ("256 conns", |m| &m.unary256),
+        ("1 conn", |m| &m.latency),
+        ("10 tokens", |m| &m.few),
+        ("100,000 tokens", |m| &m.grown),
+    ];
     for (phase, samples) in unary {
         for entry in entries {
             let samples = samples(&entry.measured);

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use crate::engine::Engine;
+use crate::home;
 use crate::measure::{self, MS, SECOND, StreamPlan, Streams, Unary};
 use crate::options::Run;
 use crate::proxies::{GatewayOptions, Kind, LOAD_CPU, Proxy};
@@ -35,6 +36,10 @@ pub struct Measured {
     pub untranslated: Vec<Streams>,
     pub translated: Vec<Streams>,
     pub many: Vec<Streams>,
+    /// With few projects and tokens, measured in turn with the next.
+    pub few: Vec<Unary>,
+    /// With many.
+    pub grown: Vec<Unary>,
     pub start_ns: Vec<u64>,
     pub rss_idle: Vec<f64>,
     pub idle_bytes: Vec<f64>,
@@ -44,7 +49,8 @@ pub struct Measured {
 impl Measured {
     /// Answers and streams that failed, in all phases.
     pub fn errors(&self) -> u64 {
-        let unary = [&self.unary32, &self.unary256, &self.latency].into_iter().flatten().map(|s| s.errors);
+        let unary = [&self.unary32, &self.unary256, &self.latency, &self.few, &self.grown];
+        let unary = unary.into_iter().flatten().map(|s| s.errors);
         let streams = [&self.streams, &self.untranslated, &self.translated, &self.many].into_iter().flatten();
         unary.chain(streams.map(|sample| sample.errors)).sum()
     }
@@ -87,6 +93,9 @@ pub fn run(options: &Run) -> io::Result<()> {
         many_row(&mut engine, &mut entries, upstream_port, files)?;
     }
     measure_rows(options, &mut engine, &mut entries)?;
+    if options.wants("growth") {
+        growth_row(options, &dir.0, upstream_port, &mut engine, &mut entries)?;
+    }
     println!("{}", report::tables(options, &entries));
     match entries
         .iter()
@@ -105,11 +114,15 @@ fn entries(options: &Run, dir: &Path, upstream_port: u16, files: u64) -> io::Res
         Proxy::nginx(dir, upstream_port, files)?,
         Proxy::haproxy(dir, upstream_port, files)?,
     ];
-    if let Some(command) = &options.gateway {
-        let options = GatewayOptions { command: command.clone(), log_level: options.log_level.clone() };
-        proxies.push(Proxy::gateway(dir, upstream_port, &options)?);
+    if let Some(gateway) = gateway_options(options) {
+        proxies.push(Proxy::gateway(dir, "home", home::ONE_PROJECT, upstream_port, &gateway)?);
     }
     Ok(proxies.into_iter().map(|proxy| Entry { proxy, measured: Measured::default() }).collect())
+}
+
+fn gateway_options(options: &Run) -> Option<GatewayOptions> {
+    let command = options.gateway.clone()?;
+    Some(GatewayOptions { command, log_level: options.log_level.clone() })
 }
 
 fn measure_rows(options: &Run, engine: &mut Engine, entries: &mut [Entry]) -> io::Result<()> {
@@ -282,6 +295,37 @@ fn translated_row(options: &Run, engine: &mut Engine, entries: &mut [Entry]) -> 
                 let plan = StreamPlan { provider, ..stream_plan(SECOND) };
                 out.push(measure::streams(engine, &entry.proxy, plan)?);
             }
+        }
+    }
+    Ok(())
+}
+
+/// The gateway with few projects and tokens and the gateway with many, in turn; each connection has a token of its own.
+fn growth_row(
+    options: &Run,
+    dir: &Path,
+    upstream_port: u16,
+    engine: &mut Engine,
+    entries: &mut [Entry],
+) -> io::Result<()> {
+    let Some(gateway) = gateway_options(options) else { return Ok(()) };
+    let Some(entry) = entries.iter_mut().find(|entry| entry.proxy.kind == Kind::Gateway) else {
+        return Ok(());
+    };
+    // Two processes on one CPU at a time: what the others do at rest does not count, but would disturb.
+    entry.proxy.stop();
+    let mut few = Proxy::gateway(dir, "few", home::SMALL, upstream_port, &gateway)?;
+    let mut grown = Proxy::gateway(dir, "grown", home::LARGE, upstream_port, &gateway)?;
+    for proxy in [&mut few, &mut grown] {
+        measure::start(engine, proxy)?;
+    }
+    for round in 0..options.rounds {
+        let mut both = [(&few, &mut entry.measured.few), (&grown, &mut entry.measured.grown)];
+        if round % 2 == 1 {
+            both.reverse();
+        }
+        for (proxy, out) in both {
+            out.push(measure::unary(engine, proxy, 256, 150 * MS, 600 * MS)?);
         }
     }
     Ok(())
