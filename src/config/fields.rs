@@ -107,6 +107,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A number, whole or not.
+    pub(crate) fn number(&self, key: &'static str, range: RangeInclusive<f64>) -> Option<f64> {
+        let value = self.value(key)?;
+        match value.as_f64() {
+            Some(number) if range.contains(&number) => Some(number),
+            _ => {
+                let expected = format!("a number from {} to {}", range.start(), range.end());
+                self.mistake(key, describe(value), expected);
+                None
+            }
+        }
+    }
+
     /// Milliseconds.
     pub(crate) fn duration(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<Duration> {
         let value = self.value(key)?;
@@ -159,6 +172,24 @@ impl<'a> Fields<'a> {
             // A token given as a bare string must not end up in a log.
             other => self.sink.mistake(&path, kind(other), "an object"),
         });
+    }
+
+    /// Calls `read` with the name and the object of each member of the object at a key.
+    pub(crate) fn each_member(&self, key: &'static str, mut read: impl FnMut(&str, &Fields<'_>)) {
+        let members = match self.value(key) {
+            None => return,
+            Some(Value::Object(map)) => map,
+            Some(other) => return self.mistake(key, kind(other), "an object of objects"),
+        };
+        let path = Path::Key(&self.path, key);
+        for (name, value) in members {
+            match value {
+                Value::Object(map) => {
+                    read(name, &Fields::new(map, Path::Key(&path, name), self.sink));
+                }
+                other => self.sink.mistake(&Path::Key(&path, name), kind(other), "an object"),
+            }
+        }
     }
 
     /// The strings of the array at a key.

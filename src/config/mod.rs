@@ -9,12 +9,14 @@
 //! Source: the project's configuration specification; routing specification, sections 2 and 8.
 
 pub mod demo;
+pub mod embedding;
 pub mod env;
 pub(crate) mod fields;
 pub mod fuzz;
 pub mod limit;
 pub mod mistake;
 pub mod model;
+pub mod policy;
 pub(crate) mod position;
 pub mod project;
 pub mod secret;
@@ -30,7 +32,8 @@ pub use env::Env;
 pub use limit::{Limit, LimitSet, LimitsMode, Metric, Period, RollingUnit, Window};
 pub use mistake::{Mistake, Warning};
 pub use model::Model;
-pub use project::{HonorRequestedModel, Policy, Project, ProjectModel, Token, TokenHash, Translation};
+pub use policy::Policy;
+pub use project::{HonorRequestedModel, Project, ProjectModel, Token, TokenHash, Translation};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use slow_hash::SlowHash;
@@ -145,7 +148,8 @@ impl Config {
         sink.finish(&mut mistakes, warnings);
 
         let sink = Sink::new(files::PROJECTS, &documents.projects.text);
-        let projects = project::read_all(array(&documents.projects, &sink, "projects"), &model_by_id, &sink);
+        let projects =
+            project::read_all(array(&documents.projects, &sink, "projects"), &model_by_id, keys, &sink);
         sink.finish(&mut mistakes, warnings);
 
         if !mistakes.is_empty() {

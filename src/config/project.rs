@@ -10,9 +10,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::Opener;
 use super::fields::Fields;
 use super::limit::LimitSet;
 use super::mistake::{Path, Sink, describe, kind, quote};
+use super::policy::{Policy, PolicyReader};
 use super::settings::{TRACE_STREAMS, TraceStream};
 use super::slow_hash::{self, SlowHash};
 use crate::limits::SLOW_TOKENS_MAX;
@@ -120,34 +122,14 @@ pub enum TokenHash {
     Slow(SlowHash),
 }
 
-/// A routing policy, read by the routing room.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Policy {
-    /// Its type, such as `cheapest`.
-    pub kind: String,
-    /// Switched on.
-    pub enabled: bool,
-    /// Its own settings, as they stand in the file.
-    pub config: Value,
-}
-
-/// All known policy types.
-pub const POLICY_KINDS: [&str; 10] = [
-    "context",
-    "cheapest",
-    "health",
-    "performance",
-    "llm",
-    "capability",
-    "rate-limit",
-    "fairness",
-    "budget-remaining",
-    "semantic-intent",
-];
-
 /// Reads all entries; broken ones are left out and reported.
-pub(crate) fn read_all(items: &[Value], models: &HashMap<String, usize>, sink: &Sink<'_>) -> Vec<Project> {
-    let mut reader = Reader::new(models, explicit_slugs(items));
+pub(crate) fn read_all(
+    items: &[Value],
+    models: &HashMap<String, usize>,
+    keys: &dyn Opener,
+    sink: &Sink<'_>,
+) -> Vec<Project> {
+    let mut reader = Reader::new(models, keys, explicit_slugs(items));
     let mut projects = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let path = Path::Index(&Path::Root, index);
@@ -169,6 +151,7 @@ fn explicit_slugs(items: &[Value]) -> HashMap<String, bool> {
 /// State over all projects.
 struct Reader<'m> {
     models: &'m HashMap<String, usize>,
+    keys: &'m dyn Opener,
     ids: HashSet<String>,
     names: HashSet<String>,
     /// Slugs given in the file or handed out, and whether the owner was met yet.
@@ -179,9 +162,10 @@ struct Reader<'m> {
 }
 
 impl<'m> Reader<'m> {
-    fn new(models: &'m HashMap<String, usize>, slugs: HashMap<String, bool>) -> Self {
+    fn new(models: &'m HashMap<String, usize>, keys: &'m dyn Opener, slugs: HashMap<String, bool>) -> Self {
         Self {
             models,
+            keys,
             ids: HashSet::new(),
             names: HashSet::new(),
             slugs,
@@ -218,7 +202,7 @@ impl<'m> Reader<'m> {
             slug,
             models: self.model_refs(f, true),
             tokens: self.tokens(f),
-            policies: policies(f),
+            policies: self.policies(f, id.unwrap_or_default()),
             timeout,
             trace_stream: f.word("traceStream", &TRACE_STREAMS),
             honor_requested_model: f.word("honorRequestedModel", &honor).unwrap_or_default(),
@@ -278,6 +262,10 @@ impl<'m> Reader<'m> {
             }
         });
         refs
+    }
+
+    fn policies(&self, f: &Fields<'_>, project: &str) -> Vec<Policy> {
+        PolicyReader { models: self.models, keys: self.keys, project }.read_all(f)
     }
 
     fn tokens(&mut self, f: &Fields<'_>) -> Vec<Token> {
@@ -355,24 +343,6 @@ impl<'m> Reader<'m> {
         }
         Some(TokenHash::Slow(hash))
     }
-}
-
-fn policies(f: &Fields<'_>) -> Vec<Policy> {
-    let mut policies = Vec::new();
-    f.each_object("policies", |f| {
-        let kind = f.required_string("type");
-        let enabled = f.bool("enabled").unwrap_or(true);
-        let config = f.value("config").cloned().unwrap_or_default();
-        f.also_known(&["id", "name", "weight"]);
-        f.finish();
-        let Some(kind) = kind else { return };
-        if POLICY_KINDS.contains(&kind) {
-            policies.push(Policy { kind: kind.to_owned(), enabled, config });
-        } else {
-            f.warn("type", format!("policy {} is not known; skipped", quote(kind)));
-        }
-    });
-    policies
 }
 
 /// Extra projects of tokens must exist, or a typing error would look like a refusal.

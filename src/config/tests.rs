@@ -214,8 +214,7 @@ fn a_project_is_read_with_all_it_may_say() {
          "tokens": [{"id": "t", "tokenHash": hash('a'), "tokenSnippet": "sk-rt-aaaa", "labels": ["x"], "projectIds": ["2"],
             "expiresAt": "2027-01-31T00:00:00Z", "disabled": true, "createdAt": "2026-01-01T00:00:00Z",
             "limits": [{"metric": "calls", "window": "day", "value": 9}], "models": [{"modelId": "m1", "limitsMode": "disable"}]}],
-         "policies": [{"type": "cheapest", "enabled": true}, {"type": "health", "enabled": false, "config": {"windowMinutes": 5}},
-            {"type": "random"}],
+         "policies": [{"type": "cheapest", "enabled": true}, {"type": "health", "enabled": false, "config": {"windowMinutes": 5}}],
          "timeoutMs": 2500, "traceStream": "none", "honorRequestedModel": "pin", "serverTiming": true, "streamFormat": "events",
          "budgets": [{"metric": "total_tokens", "rollingUnit": "hours", "rollingAmount": 5, "value": 100}],
          "members": [{"userId": "u", "role": "admin"}], "description": "d"},
@@ -243,7 +242,7 @@ fn a_project_is_read_with_all_it_may_say() {
     );
     assert_eq!(token.models[0].limits.mode, LimitsMode::Disable);
     assert_eq!(token.limits.limits.len(), 1);
-    let kinds: Vec<(&str, bool)> = project.policies.iter().map(|p| (p.kind.as_str(), p.enabled)).collect();
+    let kinds: Vec<(&str, bool)> = project.policies.iter().map(|p| (p.rule.kind(), p.enabled)).collect();
     assert_eq!(kinds, [("cheapest", true), ("health", false)]);
     assert_eq!(project.timeout, Some(std::time::Duration::from_millis(2_500)));
     assert_eq!(project.trace_stream, Some(settings::TraceStream::None));
@@ -260,7 +259,7 @@ fn a_project_is_read_with_all_it_may_say() {
     assert_eq!(config.project_index("nobody"), None);
     assert_eq!(config.model_index("m2"), Some(1));
     let warned: Vec<&str> = checked.warnings.iter().map(|warning| warning.path.as_str()).collect();
-    assert_eq!(warned, ["[0].models[1].modelId", "[0].policies[2].type", "[3].slug"]);
+    assert_eq!(warned, ["[0].models[1].modelId", "[3].slug"]);
 }
 
 #[test]

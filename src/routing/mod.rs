@@ -6,6 +6,8 @@
 //!
 //! Source: the project's routing specification, section 2.
 
+pub mod metrics;
+
 use crate::config::{HonorRequestedModel, Project};
 use crate::dialect::Dialect;
 use crate::snapshot::{Snapshot, Target};

@@ -19,7 +19,8 @@ use super::secret::{Keys, NoRandomness, SEALED_MARK};
 use crate::auth::snippet;
 use crate::config::files::{MODELS, PROJECTS, SETTINGS};
 use crate::config::limit;
-use crate::config::project::{POLICY_KINDS, TOKEN_HASH_PREFIX, first_free, hex};
+use crate::config::policy::POLICY_KINDS;
+use crate::config::project::{TOKEN_HASH_PREFIX, first_free, hex};
 use crate::provider::price::scale_number;
 
 /// Fields of a notification channel that are encrypted at rest.
