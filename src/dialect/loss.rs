@@ -156,6 +156,8 @@ features! {
     ParticipantName "name" "C" [Carried Dropped Dropped Dropped] "",
     /// Instructions in the middle of a conversation.
     SystemPosition "system_position" "CRA" [Carried Carried Depends Changed] "moved to the front (changed); Claude Opus 4.8 and later take them behind a user's turn",
+    /// A first turn of the user that says nothing.
+    EmptyTurn "empty_turn" "CRAG" [Carried Carried Changed Silent] "Anthropic takes none: a full stop is sent in its place",
     /// A last turn of the assistant that the model is to continue.
     Prefill "prefill" "CRAG" [Changed Changed Depends Changed] "the model answers anew; refused by Claude Opus 4.6 and later",
     /// An image in the request.
@@ -223,7 +225,7 @@ features! {
     /// The strictness of that schema.
     FormatStrict "format_strict" "CR" [Depends Depends Silent Silent] "off, and reported as changed, where the schema is not in the target's subset",
     /// How much to think, in words.
-    Effort "reasoning_effort" "CRAG" [Depends Depends Depends Depends] "becomes a budget for models that take none; thinking that cannot be switched off gets its lowest level (changed), and a level that a Gemini model does not have becomes the next one it has (changed); dropped for models of OpenAI that do not reason, and for chat servers that show no thoughts",
+    Effort "reasoning_effort" "CRAG" [Depends Depends Depends Depends] "becomes a budget for models that take none; thinking that cannot be switched off gets its lowest level (changed), and a level that a model of Google or OpenAI does not have becomes the next one it has (changed); dropped for models of OpenAI that do not reason, and for chat servers that show no thoughts",
     /// How much to think, in tokens.
     ThinkingBudget "thinking_budget" "CAG" [Changed Changed Depends Depends] "becomes an effort; clamped to the model's range (changed)",
     /// Whether thoughts are shown.

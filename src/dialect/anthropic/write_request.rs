@@ -40,7 +40,7 @@ pub(in crate::dialect) fn write_request(
     if toolbox.forced == Forced::Call && matches!(plan.thinking, Thinking::Budget(_)) {
         return Err(losses.refuse(Feature::ForcedTool));
     }
-    conversation.drop_thoughts(target.vendor, plan.takes_thoughts(&rules));
+    conversation.drop_thoughts(target.vendor, plan.takes_thoughts(&rules), losses)?;
     if conversation.ends_in_prefill() && !rules.prefill {
         return Err(losses.refuse(Feature::Prefill));
     }
@@ -110,6 +110,7 @@ fn write_settings(
     for setting in &request.settings {
         match setting.feature {
             Feature::Temperature | Feature::TopP | Feature::TopK => {}
+            Feature::FrequencyPenalty | Feature::PresencePenalty if setting.is_default() => {}
             // Other tiers are hints that this dialect has no word for.
             Feature::ServiceTier => match setting.value.as_str() {
                 "\"auto\"" => body.plain("service_tier", "auto"),

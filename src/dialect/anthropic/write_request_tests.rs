@@ -129,6 +129,34 @@ fn turns_are_merged_and_what_says_nothing_is_left_out() {
 }
 
 #[test]
+fn a_user_who_has_said_nothing_begins_all_the_same() {
+    let block = |plain: &str| json!({"type": "text", "text": plain});
+    let nothing = json!({"role": "user", "content": [block(".")]});
+    let says = |plain: &'static str| turn(Role::Assistant, vec![said(plain)]);
+    for (turns, expected, report) in [
+        (vec![user(vec![said("")])], json!([nothing]), "changed=empty_turn"),
+        (
+            vec![user(vec![said(" ")]), says("b"), user(vec![said("c")])],
+            json!([
+                nothing,
+                {"role": "assistant", "content": [block("b")]},
+                {"role": "user", "content": [block("c")]},
+            ]),
+            "changed=empty_turn",
+        ),
+        (
+            vec![user(vec![said("")]), user(vec![said("c")])],
+            json!([{"role": "user", "content": [block("c")]}]),
+            "",
+        ),
+        (vec![], json!([]), ""),
+    ] {
+        let (body, lost, _) = written(&asked(turns), "claude-sonnet-4-5");
+        assert_eq!((&body["messages"], lost.as_str()), (&expected, report));
+    }
+}
+
+#[test]
 fn all_results_come_first_in_the_one_message_behind_their_calls() {
     let object = |json| Arguments::Object(raw(json));
     let failed = Content::ToolResult(ToolResult {
@@ -362,6 +390,8 @@ fn other_settings_are_carried_dropped_or_left_out() {
     let request = Request {
         settings: vec![
             setting(Feature::Seed, "1"),
+            setting(Feature::FrequencyPenalty, "0.0"),
+            setting(Feature::PresencePenalty, "-0.5"),
             setting(Feature::PromptCacheKey, "\"k\""),
             setting(Feature::ServiceTier, "\"default\""),
             setting(Feature::Store, "true"),
@@ -375,7 +405,7 @@ fn other_settings_are_carried_dropped_or_left_out() {
         ..hello()
     };
     let (body, lost, _) = written(&request, "claude-opus-5");
-    assert_eq!(lost, "dropped=x_y,name,seed");
+    assert_eq!(lost, "dropped=x_y,name,seed,presence_penalty");
     assert_eq!(body["stop_sequences"], json!(["END"]));
     assert_eq!(body["metadata"], json!({"user_id": "u"}));
     assert_eq!(body["service_tier"], "standard_only");
@@ -594,12 +624,22 @@ fn thoughts_go_back_whole_or_thinking_is_off() {
             let found = blocks.iter().filter(|block| block["type"] == "thinking").count();
             let on = matches!(body["thinking"]["type"].as_str(), Some("enabled" | "adaptive"));
             assert_eq!((found, on), (sent, is_on), "{model} {thoughts:?} {last}");
-            assert_eq!(lost, if is_on { "" } else { "changed=thinking" });
+            let is_own = |part: &Part<'_>| {
+                !matches!(&part.content, Content::Thinking { proof, .. }
+                    if proof.as_ref().is_none_or(|proof| proof.vendor != Vendor::Anthropic))
+            };
+            let report = match (thoughts.iter().all(is_own), is_on) {
+                (true, true) => "",
+                (true, false) => "changed=thinking",
+                (false, true) => "dropped=thinking",
+                (false, false) => "dropped=thinking; changed=thinking",
+            };
+            assert_eq!(lost, report);
         }
     }
     // Where thinking cannot be switched off, it is not.
     let (body, lost, _) = written(&conversation(vec![bare()], true), "claude-fable-5");
-    assert_eq!((body["thinking"]["type"].as_str(), lost.as_str()), (Some("adaptive"), ""));
+    assert_eq!((body["thinking"]["type"].as_str(), lost.as_str()), (Some("adaptive"), "dropped=thinking"));
     // A model that only thinks when asked gets no thoughts unasked.
     let unasked = Request { reasoning: Reasoning::default(), ..conversation(vec![own()], true) };
     for (model, sent) in [("claude-sonnet-4-5", 1), ("claude-opus-4-8", 2)] {
@@ -611,7 +651,7 @@ fn thoughts_go_back_whole_or_thinking_is_off() {
     let (mut losses, mut out) = (Losses::new(Dialect::AnthropicMessages, false), Vec::new());
     let other = TargetModel { vendor: Vendor::Other, ..target("glm-5") };
     write_request(&conversation(vec![own()], true), &other, &mut losses, &mut out).unwrap();
-    assert_eq!(losses.header_value(), "changed=thinking");
+    assert_eq!(losses.header_value(), "dropped=thinking; changed=thinking");
 }
 
 #[test]

@@ -19,7 +19,11 @@ use crate::dialect::ir::{
 use crate::dialect::loss::{BadRequest, Feature, Losses};
 use crate::json::write::{Array, Object};
 
-/// One message: turns that follow one another and have the same role.
+/// What is said in the first turn of a user who has said nothing: a message without text is refused, and so is a
+/// conversation that the assistant begins.
+const EMPTY_START: &str = ".";
+
+/// One message: turns that follow one another and have the same role. Without parts it is an [`EMPTY_START`].
 #[derive(Debug)]
 pub(super) struct Message<'r> {
     role: Role,
@@ -45,6 +49,8 @@ impl<'r> Conversation<'r> {
         losses: &mut Losses,
     ) -> Result<Self, BadRequest> {
         let mut conversation = Self::default();
+        let has_empty_start =
+            turns.first().is_some_and(|turn| turn.role == Role::User && turn.says_nothing());
         for (index, turn) in turns.iter().enumerate() {
             if turn.name.is_some() {
                 losses.meet(Feature::ParticipantName)?;
@@ -65,6 +71,11 @@ impl<'r> Conversation<'r> {
                     losses.change(Feature::SystemPosition)?;
                 }
             }
+        }
+        let begins_with_user = conversation.messages.first().is_some_and(|first| first.role == Role::User);
+        if has_empty_start && !begins_with_user {
+            losses.meet(Feature::EmptyTurn)?;
+            conversation.messages.insert(0, Message { role: Role::User, parts: Vec::new() });
         }
         Ok(conversation)
     }
@@ -87,16 +98,34 @@ impl<'r> Conversation<'r> {
         })
     }
 
-    /// Leaves out the thoughts of each turn that `vendor` does not take back; all of them where `keep` is false.
-    pub(super) fn drop_thoughts(&mut self, vendor: Vendor, keep: bool) {
+    /// Leaves out the thoughts of each turn that `vendor` does not take back; all of them where `keep` is false: then
+    /// thinking is off, and `vendor` would not look at its own.
+    ///
+    /// # Errors
+    /// Thoughts of others are lost, and reports are refusals.
+    pub(super) fn drop_thoughts(
+        &mut self,
+        vendor: Vendor,
+        keep: bool,
+        losses: &mut Losses,
+    ) -> Result<(), BadRequest> {
         for message in std::mem::take(&mut self.messages) {
-            let keep = keep && message.thoughts_are_of(vendor);
+            if message.parts.is_empty() {
+                self.messages.push(message);
+                continue;
+            }
+            let is_own = message.thoughts_are_of(vendor);
             for part in message.parts {
-                if keep || !matches!(part.content, Content::Thinking { .. }) {
+                if !matches!(part.content, Content::Thinking { .. }) {
+                    self.push(message.role, part);
+                } else if !is_own {
+                    losses.drop(Feature::Thinking)?;
+                } else if keep {
                     self.push(message.role, part);
                 }
             }
         }
+        Ok(())
     }
 
     /// Whether the model is to go on where the conversation ends.
@@ -135,6 +164,10 @@ impl Message<'_> {
 }
 
 impl Turn<'_> {
+    fn says_nothing(&self) -> bool {
+        self.parts.iter().all(|part| is_blank(&part.content))
+    }
+
     fn has_results(&self) -> bool {
         self.role == Role::User
             && self.parts.iter().any(|part| matches!(part.content, Content::ToolResult(_)))
@@ -250,6 +283,12 @@ impl<'w> TurnWriter<'w> {
         object.plain("role", role);
         let is_result = |part: &&&Part<'_>| matches!(part.content, Content::ToolResult(_));
         object.array("content", |blocks| {
+            if message.parts.is_empty() {
+                blocks.object(|block| {
+                    block.plain("type", "text");
+                    block.plain("text", EMPTY_START);
+                });
+            }
             // Results first, each in its order.
             if message.role == Role::User {
                 for part in message.parts.iter().filter(is_result) {
@@ -358,6 +397,10 @@ impl<'w> TurnWriter<'w> {
     }
 
     fn call(&mut self, block: &mut Object<'_>, call: &ToolCall<'_>) -> Result<(), BadRequest> {
+        if call.proof.is_some() {
+            // Only Google's calls have one.
+            self.losses.drop(Feature::Thinking)?;
+        }
         let id = match &call.id {
             Some(id) => safe_id(id).escaped().to_owned(),
             None => {

@@ -55,6 +55,18 @@ pub struct Setting<'a> {
     pub value: Raw<'a>,
 }
 
+impl Setting<'_> {
+    /// Whether it is a sampling parameter with the value that it has anyway: leaving it out changes nothing.
+    pub fn is_default(&self) -> bool {
+        let default = match self.feature {
+            Feature::Temperature | Feature::TopP => 1.0,
+            Feature::FrequencyPenalty | Feature::PresencePenalty => 0.0,
+            _ => return false,
+        };
+        self.value.as_str().parse::<f64>().is_ok_and(|number| number == default)
+    }
+}
+
 /// Who speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -405,6 +417,13 @@ pub struct Reasoning {
     pub budget_tokens: Option<u64>,
     /// Whether thoughts are to be shown.
     pub show: Option<SummaryWish>,
+}
+
+impl Reasoning {
+    /// What a report calls the wish that steers.
+    pub fn feature(&self) -> Feature {
+        if self.effort.is_some() { Feature::Effort } else { Feature::ThinkingBudget }
+    }
 }
 
 /// How thoughts are to be shown.

@@ -2,6 +2,8 @@
 //!
 //! Sources: the project's dialect mapping, section 2.1; OpenAI API reference, "Reasoning models" and "Using GPT-5".
 
+use crate::dialect::Effort;
+
 /// Whether a model takes `temperature`, `top_p`, log probabilities and penalties.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::dialect) enum Sampling {
@@ -13,11 +15,35 @@ pub(in crate::dialect) enum Sampling {
     Refused,
 }
 
+/// The efforts that a model knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dialect) struct Efforts {
+    /// `none`: it can be told not to reason.
+    none: bool,
+    /// `minimal`.
+    minimal: bool,
+    /// The highest one.
+    most: Effort,
+}
+
+impl Efforts {
+    /// The effort to ask for: `wish`, or the nearest one that the model knows.
+    pub(in crate::dialect) fn nearest(self, wish: Effort) -> Effort {
+        let least = if self.minimal { Effort::Minimal } else { Effort::Low };
+        match wish {
+            Effort::None if self.none => Effort::None,
+            wish => wish.clamp(least, self.most),
+        }
+    }
+}
+
 /// The rules of a family of models.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::dialect) struct ModelRules {
     /// Whether it reasons before it answers.
     pub(in crate::dialect) reasons: bool,
+    /// How much it can be told to; of models that nobody knows here, all.
+    pub(in crate::dialect) efforts: Efforts,
     /// Sampling parameters.
     pub(in crate::dialect) sampling: Sampling,
     /// Stop sequences.
@@ -26,12 +52,35 @@ pub(in crate::dialect) struct ModelRules {
     pub(in crate::dialect) cache_breakpoint: bool,
 }
 
-const PLAIN: ModelRules =
-    ModelRules { reasons: false, sampling: Sampling::Taken, stop: true, cache_breakpoint: false };
-const FIRST: ModelRules = ModelRules { reasons: true, sampling: Sampling::Refused, ..PLAIN };
+const ANY: Efforts = Efforts { none: true, minimal: true, most: Effort::Max };
+const PLAIN: ModelRules = ModelRules {
+    reasons: false,
+    efforts: ANY,
+    sampling: Sampling::Taken,
+    stop: true,
+    cache_breakpoint: false,
+};
+const FIRST: ModelRules = ModelRules {
+    reasons: true,
+    efforts: Efforts { none: false, minimal: false, most: Effort::High },
+    sampling: Sampling::Refused,
+    ..PLAIN
+};
 const WITHOUT_STOP: ModelRules = ModelRules { stop: false, ..FIRST };
-const SWITCHED: ModelRules = ModelRules { sampling: Sampling::WithoutReasoning, ..WITHOUT_STOP };
-const NEWEST: ModelRules = ModelRules { cache_breakpoint: true, ..SWITCHED };
+const MINIMAL: ModelRules =
+    ModelRules { efforts: Efforts { none: false, minimal: true, most: Effort::High }, ..WITHOUT_STOP };
+const FIRST_SWITCHED: ModelRules = ModelRules {
+    efforts: Efforts { none: true, minimal: false, most: Effort::High },
+    sampling: Sampling::WithoutReasoning,
+    ..WITHOUT_STOP
+};
+const SWITCHED: ModelRules =
+    ModelRules { efforts: Efforts { none: true, minimal: false, most: Effort::XHigh }, ..FIRST_SWITCHED };
+const NEWEST: ModelRules = ModelRules {
+    efforts: Efforts { none: true, minimal: false, most: Effort::Max },
+    cache_breakpoint: true,
+    ..SWITCHED
+};
 
 /// First match wins. Later members of the GPT family have the newest one's rules; all other names are models of
 /// other makers, or deployments with names of their own, whose rules nobody knows here.
@@ -40,13 +89,14 @@ const FAMILIES: &[(&str, ModelRules)] = &[
     ("gpt-3", PLAIN),
     ("gpt-4", PLAIN),
     ("gpt-5-chat", PLAIN),
-    ("gpt-5.1", SWITCHED),
+    ("gpt-5.1-codex-max", SWITCHED),
+    ("gpt-5.1", FIRST_SWITCHED),
     ("gpt-5.2", SWITCHED),
     ("gpt-5.3", SWITCHED),
     ("gpt-5.4", SWITCHED),
     ("gpt-5.5", SWITCHED),
     ("gpt-5.", NEWEST),
-    ("gpt-5", WITHOUT_STOP),
+    ("gpt-5", MINIMAL),
     ("gpt-", NEWEST),
     ("o1", FIRST),
     ("o3", WITHOUT_STOP),
@@ -87,15 +137,39 @@ mod tests {
             ("o1-mini", FIRST),
             ("o3", WITHOUT_STOP),
             ("o4-mini-2025-04-16", WITHOUT_STOP),
-            ("gpt-5", WITHOUT_STOP),
-            ("gpt-5-nano", WITHOUT_STOP),
-            ("gpt-5.1-codex", SWITCHED),
+            ("gpt-5", MINIMAL),
+            ("gpt-5-nano", MINIMAL),
+            ("gpt-5.1-codex", FIRST_SWITCHED),
+            ("gpt-5.1-codex-max", SWITCHED),
             ("gpt-5.5", SWITCHED),
             ("gpt-5.6-mini", NEWEST),
             ("ft:gpt-6:acme", NEWEST),
         ] {
             assert_eq!(rules_of(name), rules, "{name}");
             assert_eq!(is_known_model(name), name.contains("gpt-") || rules.reasons, "{name}");
+        }
+    }
+    #[test]
+    fn an_effort_that_a_model_does_not_know_becomes_the_nearest_one() {
+        use Effort::{High, Low, Max, Medium, Minimal, None, XHigh};
+        for (name, wish, sent) in [
+            ("o3", None, Low),
+            ("o3", Minimal, Low),
+            ("o4-mini", XHigh, High),
+            ("gpt-5", None, Minimal),
+            ("gpt-5-mini", Minimal, Minimal),
+            ("gpt-5", Max, High),
+            ("gpt-5.1", None, None),
+            ("gpt-5.1", Minimal, Low),
+            ("gpt-5.1", XHigh, High),
+            ("gpt-5.1-codex-max", XHigh, XHigh),
+            ("gpt-5.2", Minimal, Low),
+            ("gpt-5.2", Medium, Medium),
+            ("gpt-5.2", Max, XHigh),
+            ("gpt-5.6", Max, Max),
+            ("my-deployment", Minimal, Minimal),
+        ] {
+            assert_eq!(rules_of(name).efforts.nearest(wish), sent, "{name} {wish:?}");
         }
     }
 }

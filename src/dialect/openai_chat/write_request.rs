@@ -6,7 +6,7 @@ use super::servers::{self, OPENAI_ONLY, ServerRules};
 use super::write_message;
 use crate::dialect::context::{TargetModel, Undo};
 use crate::dialect::ir::{
-    CacheMark, CallKind, Content, Format, Raw, Request, Role, Setting, Text, Tool, ToolChoice, Vendor,
+    CacheMark, CallKind, Content, Format, Request, Role, Setting, Text, Tool, ToolChoice, Vendor,
 };
 use crate::dialect::loss::{BadRequest, Feature, Losses};
 use crate::dialect::openai::{self, ModelRules, Sampling};
@@ -160,7 +160,14 @@ fn write_reasoning(
     };
     writing.losses.meet(Feature::Effort)?;
     match taken {
-        true => body.plain("reasoning_effort", effort.as_str()),
+        true => {
+            let nearest =
+                if writing.server.is_openai { writing.model.efforts.nearest(effort) } else { effort };
+            if nearest != effort {
+                writing.losses.change(request.reasoning.feature())?;
+            }
+            body.plain("reasoning_effort", nearest.as_str());
+        }
         false if effort == Effort::None => {}
         false => writing.losses.drop(Feature::Effort)?,
     }
@@ -230,7 +237,7 @@ fn write_setting(
         Feature::Temperature | Feature::TopP | Feature::FrequencyPenalty | Feature::PresencePenalty
             if !takes_sampling(request, writing) =>
         {
-            if !is_default(*feature, value) {
+            if !setting.is_default() {
                 writing.losses.drop(*feature)?;
             }
         }
@@ -250,12 +257,6 @@ fn write_setting(
         feature => body.raw(feature.row().name, value),
     }
     Ok(())
-}
-
-/// Whether a sampling parameter has the value that it has anyway.
-fn is_default(feature: Feature, value: &Raw<'_>) -> bool {
-    let default = if matches!(feature, Feature::Temperature | Feature::TopP) { 1.0 } else { 0.0 };
-    value.as_str().parse::<f64>().is_ok_and(|number| number == default)
 }
 
 fn write_tools(

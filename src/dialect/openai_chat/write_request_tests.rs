@@ -374,7 +374,15 @@ fn how_much_to_think_is_said_in_words() {
         |effort, budget_tokens| Reasoning { effort, budget_tokens, show: Some(SummaryWish::Auto) };
     for (reasoning, name, vendor, word, report) in [
         (reasoning(None, None), "gpt-5", Vendor::OpenAi, None, ""),
-        (reasoning(Some(Effort::Max), None), "gpt-5", Vendor::OpenAi, Some("max"), ""),
+        (reasoning(Some(Effort::Max), None), "gpt-5.6", Vendor::OpenAi, Some("max"), ""),
+        (
+            reasoning(Some(Effort::Max), None),
+            "gpt-5",
+            Vendor::OpenAi,
+            Some("high"),
+            "changed=reasoning_effort",
+        ),
+        (reasoning(Some(Effort::Minimal), None), "my-model", Vendor::Other, Some("minimal"), ""),
         (reasoning(None, Some(10_000)), "gpt-5", Vendor::OpenAi, Some("medium"), "changed=thinking_budget"),
         (reasoning(None, Some(0)), "gpt-5.4", Vendor::OpenAi, Some("none"), "changed=thinking_budget"),
         (reasoning(Some(Effort::High), None), GPT, Vendor::OpenAi, None, "dropped=reasoning_effort"),

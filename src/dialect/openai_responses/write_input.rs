@@ -108,7 +108,13 @@ fn write_turn<'r>(
             });
         }
         match &part.content {
-            Content::ToolCall(call) => write_call(items, call, calls, writing),
+            Content::ToolCall(call) => {
+                if call.proof.is_some() {
+                    // Only Google's calls have one.
+                    writing.losses.drop(Feature::Thinking)?;
+                }
+                write_call(items, call, calls, writing);
+            }
             Content::ToolResult(result) => write_result(items, result, calls, writing)?,
             _ => write_message(items, turn.role, run, writing)?,
         }

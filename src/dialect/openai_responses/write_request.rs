@@ -160,6 +160,16 @@ fn write_reasoning(
         Some(SummaryWish::Detailed) => Some("detailed"),
         Some(SummaryWish::Hidden) | None => None,
     };
+    let effort = match effort {
+        Some(wish) if writing.is_openai() => {
+            let nearest = writing.model.efforts.nearest(wish);
+            if nearest != wish {
+                writing.losses.change(request.reasoning.feature())?;
+            }
+            Some(nearest)
+        }
+        effort => effort,
+    };
     if effort.is_some() || summary.is_some() {
         body.object("reasoning", |reasoning| {
             if let Some(effort) = effort {
@@ -237,16 +247,17 @@ fn write_settings(
     writing: &mut Writing<'_, '_>,
 ) -> Result<(), BadRequest> {
     let mut is_store_set = false;
-    for Setting { feature, value } in &request.settings {
+    for setting in &request.settings {
+        let Setting { feature, value } = setting;
         match feature {
             // Named in the refusal.
             Feature::BuiltInTool => {
                 let name = Text::from_token(value.as_str().as_bytes()).unwrap_or_default();
                 return Err(writing.losses.refuse_part(&name));
             }
+            Feature::FrequencyPenalty | Feature::PresencePenalty if setting.is_default() => {}
             Feature::Temperature | Feature::TopP if !takes_sampling(request, writing) => {
-                // What is the default anyway changes nothing.
-                if value.as_str().parse() != Ok(1.0) {
+                if !setting.is_default() {
                     writing.losses.drop(*feature)?;
                 }
             }
