@@ -3,6 +3,7 @@
 mod client;
 mod counts;
 mod failures;
+mod golden;
 mod kept;
 mod loops;
 mod pairs;

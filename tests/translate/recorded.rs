@@ -11,7 +11,7 @@ use super::{Dialect, gateway_to};
 use crate::recordings::{Recording, recordings};
 use crate::support::MockUpstream;
 
-fn folder(dialect: Dialect) -> &'static str {
+pub fn folder(dialect: Dialect) -> &'static str {
     match dialect {
         Dialect::Chat => "openai_chat",
         Dialect::Responses => "openai_responses",
@@ -20,7 +20,7 @@ fn folder(dialect: Dialect) -> &'static str {
     }
 }
 
-fn native(dialect: Dialect) -> dialect::Dialect {
+pub fn native(dialect: Dialect) -> dialect::Dialect {
     dialect::Dialect::parse(dialect.id()).unwrap()
 }
 
