@@ -27,6 +27,7 @@ pub mod shard;
 pub mod simulate;
 pub mod snapshot;
 pub mod sse;
+pub mod trace;
 pub mod upstream;
 
 // Control plane: one thread of its own, may block

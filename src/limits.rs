@@ -45,6 +45,10 @@ pub const PROXY_HEAD_BYTES_MAX: usize = 8 * KIB;
 /// Messages waiting for the control thread. Beyond it cores keep counting and send later.
 pub const CONTROL_QUEUE_MAX: usize = 1024;
 
+// --- trace
+/// Longest text of a prompt or an answer in a trace, in bytes; cut at a character's edge.
+pub const TRACE_PROMPT_BYTES_MAX: usize = 16 * KIB;
+
 // --- shard
 /// Byte vectors for heads that a core keeps for reuse.
 pub const HEAD_VECTORS_MAX: usize = 64;

@@ -46,6 +46,8 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["auth", "budget", "config", "dialect", "http1", "net::tls", "provider", "simulate", "upstream"],
     ),
     ("routing", &["config", "dialect", "snapshot"]),
+    // Names are looked up in the snapshot when a trace is spelled, not while the request runs.
+    ("trace", &["budget::money", "dialect", "json", "limits", "snapshot", "telemetry"]),
     ("respond", &["auth", "http1", "telemetry::labels", "upstream"]),
     // The journal's writing end is a core's; merging it is the control thread's.
     (
@@ -87,6 +89,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "store::responses",
             "store::usage::UsageRecord",
             "telemetry",
+            "trace",
             "upstream",
         ],
     ),

@@ -49,28 +49,12 @@ pub fn write_trace(out: &mut Vec<u8>, dialect: Dialect, trace: &TraceSummary<'_>
     }
 }
 
-/// One step on the way to a stream, for clients that want to see all of them.
-#[derive(Debug, Clone, Copy)]
-pub struct TraceEntry<'a> {
-    /// Where a dashboard shows it: `request` or `response`.
-    pub panel: &'a str,
-    /// What happened, such as `model:request`.
-    pub message: &'a str,
-    /// Texts that say more.
-    pub details: &'a [(&'a str, &'a str)],
-    /// Milliseconds since the request's head.
-    pub since_ms: u64,
-}
-
-/// Appends an entry of the trace, in the form that [`write_trace`] has for the dialect.
-pub fn write_trace_entry(
-    out: &mut Vec<u8>,
-    dialect: Dialect,
-    trace: &TraceSummary<'_>,
-    entry: &TraceEntry<'_>,
-) {
+/// Appends an entry of the trace, for clients that want to see all of them, in the form that [`write_trace`] has for the
+/// dialect. `entry` is a JSON object without line feeds.
+pub fn write_trace_entry(out: &mut Vec<u8>, dialect: Dialect, trace: &TraceSummary<'_>, entry: &[u8]) {
     let mut json = Vec::with_capacity(256);
     match dialect {
+        Dialect::Gemini => {}
         Dialect::OpenAiChat => {
             json.extend_from_slice(b"{\"type\":\"trace\",\"id\":");
             append_chunk_id(&mut json, trace.trace_id);
@@ -81,7 +65,7 @@ pub fn write_trace_entry(
             append_entry(&mut json, entry);
             append_event(out, "", &json);
         }
-        Dialect::OpenAiResponses | Dialect::AnthropicMessages | Dialect::Gemini => {
+        Dialect::OpenAiResponses | Dialect::AnthropicMessages => {
             json.extend_from_slice(b"routerly {\"type\":\"trace\"");
             append_entry(&mut json, entry);
             append_comment(out, &json);
@@ -90,22 +74,10 @@ pub fn write_trace_entry(
 }
 
 /// Appends the member `entry` and the closing brace.
-fn append_entry(out: &mut Vec<u8>, entry: &TraceEntry<'_>) {
-    out.extend_from_slice(b",\"entry\":{\"panel\":");
-    append_string(out, entry.panel);
-    append_member(out, "message", entry.message);
-    out.extend_from_slice(b",\"ts\":");
-    append_number(out, entry.since_ms);
-    out.extend_from_slice(b",\"details\":{");
-    for (index, (name, value)) in entry.details.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        append_string(out, name);
-        out.push(b':');
-        append_string(out, value);
-    }
-    out.extend_from_slice(b"}}}");
+fn append_entry(out: &mut Vec<u8>, entry: &[u8]) {
+    out.extend_from_slice(b",\"entry\":");
+    out.extend_from_slice(entry);
+    out.push(b'}');
 }
 
 /// Appends `chatcmpl-` and the trace id as a string.
@@ -169,14 +141,9 @@ mod tests {
 
     #[test]
     fn an_entry_is_a_valid_chunk_or_a_comment() {
-        let entry = TraceEntry {
-            panel: "response",
-            message: "model:error",
-            details: &[("modelId", "m"), ("error", "a \"b\"\nc")],
-            since_ms: 12,
-        };
         let expected = json!({"panel": "response", "message": "model:error", "ts": 12,
             "details": {"modelId": "m", "error": "a \"b\"\nc"}});
+        let entry = expected.to_string().into_bytes();
         let mut out = Vec::new();
         write_trace_entry(&mut out, Dialect::OpenAiChat, &TRACE, &entry);
         let text = String::from_utf8(out).unwrap();
@@ -193,6 +160,9 @@ mod tests {
             let value: Value = serde_json::from_str(text.strip_prefix(": routerly ").unwrap()).unwrap();
             assert_eq!(value, json!({"type": "trace", "entry": expected}));
         }
+        let mut out = Vec::new();
+        write_trace_entry(&mut out, Dialect::Gemini, &TRACE, &entry);
+        assert!(out.is_empty());
     }
 
     #[test]

@@ -59,7 +59,7 @@ pub(super) async fn send(
     wire: Wire<'_>,
     first_byte: Duration,
 ) -> Result<Answer, AttemptError> {
-    ledger.tries(index);
+    ledger.asks(index);
     let pool = Rc::clone(&exchange.view.pools[target.endpoint]);
     let mut lease = match pool.lease() {
         Some(lease) => {

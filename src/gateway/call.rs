@@ -95,6 +95,7 @@ async fn answer(
 ) -> After {
     let view = std::rc::Rc::clone(&exchange.view);
     ledger.asked(asked.model, asked.stream, asked.body.len());
+    ledger.asked_for_at_most(asked.facts.output_tokens_max());
     let ranked = match choose::ranked(&view.snapshot, request, asked.model) {
         Ok(ranked) => ranked,
         Err(error) => return exchange.refuse(request, ledger, &error).await,

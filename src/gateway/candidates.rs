@@ -10,7 +10,7 @@ use super::choose;
 use super::exchange::{After, Exchange};
 use super::kept::Keeping;
 use super::ledger::Ledger;
-use super::opening::Calls;
+use super::opening::opening;
 use super::relay::{self, Relaying};
 use super::request::Request;
 use super::translated::{self, Job};
@@ -36,7 +36,6 @@ pub(super) async fn run(
     let Asked { body, facts, .. } = *asked;
     let mut splices = Splices::new();
     let mut last = None;
-    let mut calls = Calls::default();
     for &index in ranked {
         let target = &snapshot.targets[index];
         let first_byte = match first_byte_timeout(snapshot, request, target) {
@@ -47,13 +46,12 @@ pub(super) async fn run(
             }
         };
         if translated::is_needed(request, target, body, asked.previous.is_some()) {
-            calls.begin(request, index);
             // Boxed, so that a relay does not carry its room.
-            let translated = translate(exchange, request, ledger, index, asked, first_byte, &calls);
+            let translated = translate(exchange, request, ledger, index, asked, first_byte);
             match Box::pin(translated).await {
                 Ok(after) => return after,
                 Err(error) => {
-                    calls.failed(request, &error);
+                    ledger.gave_up(index, &error);
                     last = Some(error);
                 }
             }
@@ -76,16 +74,12 @@ pub(super) async fn run(
             last = Some(GatewayError::Internal);
             continue;
         }
-        calls.begin(request, index);
         let sent = send(exchange, request, ledger, index, target, asked, &splices, first_byte).await;
         match judged(exchange, ledger, sent, request.client.dialect).await {
             Judged::Gone => return After::Abort,
-            Judged::Failed(error) => {
-                calls.failed(request, &error);
-                last = Some(error);
-            }
+            Judged::Failed(error) => last = Some(error),
             Judged::Answer(answer) => {
-                let opening = calls.opening(request, asked, snapshot, target, ledger);
+                let opening = opening(request, asked, target, ledger);
                 let how = Relaying {
                     target,
                     dialect: Some(request.client.dialect),
@@ -148,7 +142,6 @@ async fn translate(
     index: usize,
     asked: &Asked<'_>,
     first_byte: Duration,
-    calls: &Calls,
 ) -> Result<After, GatewayError> {
     let view = Rc::clone(&exchange.view);
     let snapshot = &view.snapshot;
@@ -168,7 +161,7 @@ async fn translate(
         Judged::Gone => Ok(After::Abort),
         Judged::Failed(error) => Err(error),
         Judged::Answer(answer) => {
-            let opening = calls.opening(request, asked, snapshot, target, ledger);
+            let opening = opening(request, asked, target, ledger);
             Ok(job.relay(exchange, request, ledger, answer, target, &opening).await)
         }
     }

@@ -23,6 +23,7 @@ use crate::telemetry::access::AccessLine;
 use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
 use crate::telemetry::log::{self, Level, Value};
+use crate::trace::{Answered, Audience, Call, Caller, Entry, Failure, Intake, Speller, Step, Steps};
 
 /// Characters that make about one token, for estimates.
 const CHARS_PER_TOKEN: u64 = 4;
@@ -85,6 +86,10 @@ pub(super) struct Ledger {
     relayed_at: Option<Instant>,
     overhead: Duration,
     first_byte: Option<Duration>,
+    /// When it was known what is asked for.
+    asked_at: Instant,
+    max_tokens: Option<u64>,
+    steps: Steps,
 }
 
 impl Ledger {
@@ -118,6 +123,9 @@ impl Ledger {
             relayed_at: None,
             overhead: Duration::ZERO,
             first_byte: None,
+            asked_at: request.started,
+            max_tokens: None,
+            steps: Steps::default(),
         }
     }
 
@@ -127,6 +135,12 @@ impl Ledger {
         self.requested_model.push_str(model.unwrap_or_default());
         self.stream = stream;
         self.input_bytes = input_bytes as u64;
+        self.asked_at = self.last_look();
+    }
+
+    /// The bound on output tokens that the body names.
+    pub(super) fn asked_for_at_most(&mut self, tokens: Option<u64>) {
+        self.max_tokens = tokens;
     }
 
     /// The body has arrived: waiting for the client is over.
@@ -147,6 +161,81 @@ impl Ledger {
     pub(super) fn tries(&mut self, target_index: usize) {
         self.last_target = Some(target_index);
     }
+
+    /// A target is about to be asked: the attempt begins.
+    pub(super) fn asks(&mut self, target_index: usize) {
+        self.tries(target_index);
+        self.note(Entry::Request(Call {
+            caller: Caller::Client,
+            target: target_index as u32,
+            stream: self.stream,
+            messages: None,
+            max_tokens: self.max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
+        }));
+    }
+
+    // --- the trace
+
+    /// Adds an entry to the request's trace. Its time is that of the last look at the clock, which is taken at the end of
+    /// every wait: what the gateway has computed since then is not in it.
+    #[inline]
+    pub(super) fn note(&mut self, entry: impl Into<Entry>) {
+        self.note_at(self.last_look(), entry.into());
+    }
+
+    #[inline]
+    fn note_at(&mut self, at: Instant, entry: Entry) {
+        self.steps.push(Step { since_ms: self.since_ms(at), entry });
+    }
+
+    fn last_look(&self) -> Instant {
+        self.working_since.unwrap_or_else(clock::now)
+    }
+
+    fn since_ms(&self, at: Instant) -> u32 {
+        u32::try_from(at.duration_since(self.started).as_millis()).unwrap_or(u32::MAX)
+    }
+
+    /// Notes that a target could not be asked, unless that was noted when it failed.
+    pub(super) fn gave_up(&mut self, target_index: usize, error: &GatewayError) {
+        let target = target_index as u32;
+        let is_noted = |step: &Step| matches!(&step.entry, Entry::Error(last) if last.target == Some(target));
+        if !self.steps.last().is_some_and(is_noted) {
+            let failure = Failure::new(Some(target), &error.cause(), Some(&error.message()), None);
+            self.note(Entry::Error(Box::new(failure)));
+        }
+    }
+
+    /// Notes that the request failed, unless the failure is that of the last attempt.
+    fn note_refusal(&mut self, cause: &str, told: &str) {
+        let is_noted =
+            |step: &Step| matches!(&step.entry, Entry::Error(last) if last.error.starts_with(cause));
+        if !self.steps.last().is_some_and(is_noted) {
+            self.note(Entry::Error(Box::new(Failure::new(None, cause, Some(told), None))));
+        }
+    }
+
+    /// Hands each entry so far, as JSON for a client, to `write`.
+    pub(super) fn spell_trace(&self, mut write: impl FnMut(&[u8])) {
+        let speller = Speller { snapshot: &self.view.snapshot, audience: Audience::Client };
+        let intake = Intake {
+            since_ms: self.since_ms(self.asked_at),
+            model: &self.requested_model,
+            messages: None,
+            project: self.project,
+            text: None,
+        };
+        let mut json = Vec::with_capacity(256);
+        speller.write_intake(&mut json, &intake);
+        write(&json);
+        for step in self.steps.iter() {
+            json.clear();
+            speller.write_step(&mut json, step);
+            write(&json);
+        }
+    }
+
+    // --- the attempts
 
     /// An attempt is about to be sent. The free retry on a fresh connection is the same attempt.
     pub(super) fn sent(&mut self, target_index: usize) {
@@ -254,6 +343,7 @@ impl Ledger {
         self.close(
             None,
             &Ending { outcome: Outcome::Error, ended_by: EndedBy::Provider, error: Some(&cause) },
+            Some(&error.message()),
         );
         self.working();
     }
@@ -269,14 +359,16 @@ impl Ledger {
             _ => EndedBy::Gateway,
         };
         self.step("attempt failed", &[("error", Value::Text(&cause))]);
-        self.close(None, &Ending { outcome: error.outcome(), ended_by, error: Some(&cause) });
+        let ending = Ending { outcome: error.outcome(), ended_by, error: Some(&cause) };
+        self.close(None, &ending, Some(&error.message()));
         self.working();
     }
 
     /// The client left while an attempt was under way, or before there was one.
     pub(super) fn client_gone(&mut self) {
         self.status = 0;
-        self.close(None, &Ending { outcome: Outcome::ClientClosed, ended_by: EndedBy::Client, error: None });
+        let ending = Ending { outcome: Outcome::ClientClosed, ended_by: EndedBy::Client, error: None };
+        self.close(None, &ending, None);
     }
 
     /// The request is answered by us.
@@ -287,7 +379,9 @@ impl Ledger {
         }
         self.outcome = error.outcome();
         self.ended_by = EndedBy::Gateway;
-        self.error = Some(error.cause());
+        let cause = error.cause();
+        self.note_refusal(&cause, &error.message());
+        self.error = Some(cause);
     }
 
     /// The request is answered by us, well.
@@ -299,12 +393,14 @@ impl Ledger {
 
     /// The answer of the open attempt has ended in this way; `tap` has seen its body.
     pub(super) fn settle(&mut self, tap: Option<&mut UsageTap>, ending: &Ending<'_>) {
-        self.close(tap, ending);
+        self.close(tap, ending, None);
     }
 
-    fn close(&mut self, tap: Option<&mut UsageTap>, ending: &Ending<'_>) {
+    /// `told`: what a client is told of a failure, where that is not its cause.
+    fn close(&mut self, tap: Option<&mut UsageTap>, ending: &Ending<'_>, told: Option<&str>) {
         let Some(open) = self.open.take() else {
             (self.outcome, self.ended_by) = (ending.outcome, ending.ended_by);
+            self.note_end(clock::now(), self.last_target, Usage::default(), ending, told);
             return;
         };
         let report = tap.map(UsageTap::finish);
@@ -328,7 +424,37 @@ impl Ledger {
         }
         (self.outcome, self.ended_by) = (ending.outcome, ending.ended_by);
         self.error = ending.error.map(str::to_owned);
-        self.book(open, usage, source, &ending);
+        let now = self.book(open, usage, source, &ending);
+        self.note_end(now, Some(open.target), usage, &ending, told);
+    }
+
+    /// Notes how an attempt ended.
+    fn note_end(
+        &mut self,
+        now: Instant,
+        target: Option<usize>,
+        usage: Usage,
+        ending: &Ending<'_>,
+        told: Option<&str>,
+    ) {
+        let (target, latency_ms) = (target.map(|index| index as u32), self.since_ms(now));
+        let entry = match (target, ending.outcome) {
+            (Some(target), Outcome::Success) => Entry::Success(Answered {
+                caller: Caller::Client,
+                target,
+                latency_ms,
+                ttft_ms: self.first_byte.map(|after| after.as_millis() as u32),
+                usage,
+            }),
+            _ => {
+                let error = ending.error.unwrap_or(match ending.outcome {
+                    Outcome::ClientClosed => "the client went away",
+                    _ => "the provider answered with an error",
+                });
+                Entry::Error(Box::new(Failure::new(target, error, told, Some(latency_ms))))
+            }
+        };
+        self.note_at(now, entry);
     }
 
     fn produces_tokens(&self) -> bool {
@@ -343,8 +469,8 @@ impl Ledger {
         }
     }
 
-    /// Writes the record and counts the call.
-    fn book(&mut self, open: Open, usage: Usage, source: UsageSource, ending: &Ending<'_>) {
+    /// Writes the record and counts the call. Returns when that was.
+    fn book(&mut self, open: Open, usage: Usage, source: UsageSource, ending: &Ending<'_>) -> Instant {
         let view = Rc::clone(&self.view);
         let snapshot = &view.snapshot;
         let target = &snapshot.targets[open.target];
@@ -397,6 +523,7 @@ impl Ledger {
             model: open.model_index,
         };
         self.shard.counters.borrow_mut().record(key, ending.outcome != Outcome::Success, &usage, &cost);
+        now
     }
 
     fn finish(&mut self) {
@@ -408,6 +535,7 @@ impl Ledger {
                     ended_by: EndedBy::Gateway,
                     error: Some("the request was cut off"),
                 },
+                None,
             );
         }
         let metrics = &self.shard.metrics;

@@ -209,7 +209,7 @@ async fn send_streaming(
     }
     writer::end(&mut head);
     let first_byte = first_byte_timeout(snapshot, request, target)?;
-    ledger.tries(index);
+    ledger.asks(index);
     let pool = Rc::clone(&exchange.view.pools[target.endpoint]);
     let mut lease = attempt::connect(exchange, ledger, &pool, target).await?;
     ledger.sent(index);

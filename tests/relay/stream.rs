@@ -320,15 +320,19 @@ fn a_full_trace_tells_each_call_that_led_to_the_stream() {
         let (text, dead) = failed_over(setup, "/v1/chat/completions", fields);
         let chunks = chunks(&text);
         assert_eq!((&chunks[0]["type"], &chunks[0]["model"]), (&json!("trace"), &json!("simulated/chat")));
-        let entries: Vec<_> = chunks[1..4].iter().map(|chunk| chunk["entry"].clone()).collect();
+        let entries: Vec<_> = chunks[1..5].iter().map(|chunk| chunk["entry"].clone()).collect();
         let told: Vec<_> =
             entries.iter().map(|entry| (&entry["message"], &entry["details"]["modelId"])).collect();
-        let expected =
-            [("model:request", "dead"), ("model:error", "dead"), ("model:request", "simulated/chat")]
-                .map(|(message, model)| (json!(message), json!(model)));
+        let expected = [
+            ("router:intake", Value::Null),
+            ("model:request", json!("dead")),
+            ("model:error", json!("dead")),
+            ("model:request", json!("simulated/chat")),
+        ]
+        .map(|(message, model)| (json!(message), model));
         assert_eq!(told, expected.iter().map(|(message, model)| (message, model)).collect::<Vec<_>>());
-        assert!(chunks[1..4].iter().all(|chunk| chunk["choices"] == json!([]) && chunk["type"] == "trace"));
-        assert!(chunks[4].get("entry").is_none());
+        assert!(chunks[1..5].iter().all(|chunk| chunk["choices"] == json!([]) && chunk["type"] == "trace"));
+        assert!(chunks[5].get("entry").is_none());
         assert!(!text.contains(&dead), "an address of a provider");
     }
     // A field comes before a setting.
@@ -338,8 +342,8 @@ fn a_full_trace_tells_each_call_that_led_to_the_stream() {
     // Comments, where clients refuse events that they do not know.
     let (text, _) = failed_over(Setup::demo(), "/v1/messages", "x-routerly-trace: full\r\n");
     let comments: Vec<&str> = text.lines().filter(|line| line.starts_with(": routerly ")).collect();
-    assert_eq!(comments.len(), 4, "{text}");
-    assert!(comments[2].contains("model:error"), "{}", comments[2]);
+    assert_eq!(comments.len(), 5, "{text}");
+    assert!(comments[3].contains("model:error"), "{}", comments[3]);
 }
 
 #[test]
