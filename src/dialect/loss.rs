@@ -99,7 +99,7 @@ features! {
     /// An object.
     LogitBias "logit_bias" "C" [Carried Dropped Dropped Dropped] "",
     /// A whole number: log probabilities of the chosen tokens and of so many others. Readers leave out "no".
-    Logprobs "logprobs" "CRG" [Depends Depends Refused Depends] "refused from another dialect: the shared form of an answer has no place for them",
+    Logprobs "logprobs" "CRG" [Carried Carried Refused Carried] "",
     /// Most tokens to be generated.
     OutputLimit "max_tokens" "CRAG" [Carried Depends Depends Carried] "raised where thinking would use all of it up, and to the 16 that Responses wants at least (changed)",
     /// Texts that end the answer.

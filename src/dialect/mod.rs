@@ -32,6 +32,9 @@ mod undo;
 mod usage;
 mod whole;
 
+#[cfg(test)]
+mod logprobs_tests;
+
 pub use effort::Effort;
 pub use proof::ProofKey;
 pub use shape::UsageShape;

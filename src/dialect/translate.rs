@@ -6,7 +6,7 @@
 use super::context::{ClientContext, Ids, TargetModel, Undo};
 use super::error::{ErrorBody, write_error};
 use super::ir::{Event, Fault, FaultCase, Request, Text, Vendor};
-use super::loss::{BadRequest, Feature, Losses};
+use super::loss::{BadRequest, Losses};
 use super::undo::UndoStream;
 use super::{Dialect, ProofKey, anthropic, gemini, openai_chat, openai_responses};
 use super::{count, estimate};
@@ -70,11 +70,6 @@ impl Ask<'_> {
         let (mut request, echo) = self.read()?;
         request.stream |= self.stream;
         let mut losses = Losses::new(dialect, self.strict);
-        // Asked for and paid for, they would be missing in the answer.
-        let logprobs = request.settings.iter().any(|setting| setting.feature == Feature::Logprobs);
-        if logprobs && dialect != self.dialect {
-            return Err(losses.refuse(Feature::Logprobs));
-        }
         let undo = write(dialect, &request, target, &mut losses, out)?;
         Ok(Translated {
             undo,

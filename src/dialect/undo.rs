@@ -187,6 +187,7 @@ impl UndoStream {
                 }
             }
             Event::Start { .. }
+            | Event::Logprobs { .. }
             | Event::Cite { .. }
             | Event::Finish { .. }
             | Event::Usage(_)

@@ -70,7 +70,7 @@ fn calls_of_a_whole_answer_are_what_the_client_offered() {
         (call("respond", object(r#"{"x":[1, 2]}"#)), ("text", None, r#"{"x":[1, 2]}"#), Finish::Stop),
     ];
     for (part, (name, kind, input), finish) in cases {
-        let choice = AnswerChoice { parts: vec![part], finish: Finish::ToolCalls };
+        let choice = AnswerChoice::new(vec![part], Finish::ToolCalls);
         let mut answer = Answer { choices: vec![choice], ..Answer::default() };
         undo().answer(&mut answer);
         let choice = &answer.choices[0];

@@ -38,7 +38,7 @@ fn answer<'a>(parts: Vec<Part<'a>>, finish: Finish<'a>) -> Answer<'a> {
         id: Some(text("msg_1")),
         model: Some(text("claude-x")),
         created: None,
-        choices: vec![Choice { parts, finish }],
+        choices: vec![Choice::new(parts, finish)],
         usage: Some(Usage { input: 12, output: 9, cached_input: 4, cache_write: 1, reasoning: 0 }),
     }
 }

@@ -48,7 +48,7 @@ pub(in crate::dialect) fn read_answer(body: &[u8], vendor: Vendor) -> Result<Ans
         id: text(id.as_ref()),
         model: text(model.as_ref()),
         created: None,
-        choices: vec![Choice { parts, finish }],
+        choices: vec![Choice::new(parts, finish)],
         usage: counts.usage(),
     })
 }

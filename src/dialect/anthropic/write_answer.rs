@@ -11,7 +11,7 @@ use crate::json::write::{self, Array, Object};
 
 /// Appends the answer's body. Choices other than the first one have no place in this dialect.
 pub(in crate::dialect) fn write_answer(answer: &Answer<'_>, client: &mut ClientContext, out: &mut Vec<u8>) {
-    const NOTHING: &Choice<'_> = &Choice { parts: Vec::new(), finish: Finish::Stop };
+    const NOTHING: &Choice<'_> = &Choice::new(Vec::new(), Finish::Stop);
     let choice = answer.choices.first().unwrap_or(NOTHING);
     let refused = choice.parts.iter().any(|part| matches!(part.content, Content::Refusal(_)));
     write::object(out, |message| {

@@ -115,6 +115,7 @@ impl StreamWriter {
             }
             Event::Open { .. }
             | Event::Delta { .. }
+            | Event::Logprobs { .. }
             | Event::Proof { .. }
             | Event::Cite { .. }
             | Event::Close { .. }

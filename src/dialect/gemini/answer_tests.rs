@@ -130,7 +130,7 @@ fn a_filtered_prompt_is_an_answer_without_parts() {
     let body = r#"{"promptFeedback":{"blockReason":"PROHIBITED_CONTENT"},"modelVersion":"m"}"#;
     let answer = read_answer(body.as_bytes(), Vendor::Google).unwrap();
     let words = Some(Text::from_plain("PROHIBITED_CONTENT"));
-    assert_eq!(answer.choices, [Choice { parts: Vec::new(), finish: Finish::PromptFiltered(words) }]);
+    assert_eq!(answer.choices, [Choice::new(Vec::new(), Finish::PromptFiltered(words))]);
     let mut out = Vec::new();
     write_answer(&answer, &mut client(), &mut out);
     let written: Value = serde_json::from_slice(&out).unwrap();
@@ -147,7 +147,7 @@ fn call(arguments: Arguments<'static>, kind: CallKind) -> Part<'static> {
 }
 
 fn written(parts: Vec<Part<'_>>, finish: Finish<'_>) -> Value {
-    let choice = Choice { parts, finish };
+    let choice = Choice::new(parts, finish);
     let answer = Answer { choices: vec![choice], ..Answer::default() };
     let mut out = Vec::new();
     write_answer(&answer, &mut client(), &mut out);
@@ -307,8 +307,8 @@ proptest! {
             model: Some(Text::from_plain("m")),
             created: None,
             choices: vec![
-                Choice { parts, finish },
-                Choice { parts: Vec::new(), finish: Finish::Filtered(None) },
+                Choice::new(parts, finish),
+                Choice::new(Vec::new(), Finish::Filtered(None)),
             ],
             usage: Some(Usage { input, output: reasoning + 3, cached_input: input / 2, cache_write: 0, reasoning }),
         };

@@ -11,6 +11,7 @@ mod finish;
 #[doc(hidden)]
 pub mod fuzz;
 mod grounding;
+mod logprobs;
 mod models;
 mod offsets;
 mod partial_args;

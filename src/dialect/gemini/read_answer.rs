@@ -4,6 +4,7 @@ use super::fault::{broken, read_fault};
 use super::fields::{lenient, text};
 use super::finish;
 use super::grounding::{self, Segment};
+use super::logprobs;
 use super::offsets::{Index, Offsets};
 use super::piece::{CallPiece, Piece};
 use super::signature::ON_TEXT;
@@ -50,7 +51,7 @@ pub(in crate::dialect) fn read_answer(body: &[u8], vendor: Vendor) -> Result<Ans
         let block = text(block.as_ref())
             .ok_or_else(|| broken(Text::from_plain("the provider sent an answer without content")))?;
         let finish = finish::prompt_filtered(block, text(message.as_ref()));
-        choices.push(Choice { parts: Vec::new(), finish });
+        choices.push(Choice::new(Vec::new(), finish));
     }
     Ok(Answer {
         id: text(id.as_ref()).filter(|id| !id.is_empty()),
@@ -62,8 +63,9 @@ pub(in crate::dialect) fn read_answer(body: &[u8], vendor: Vendor) -> Result<Ans
 }
 
 fn read_choice<'a>(candidate: &Value<'a>, vendor: Vendor) -> Result<Choice<'a>, Fault<'a>> {
-    const NAMES: [&str; 4] = ["content", "finishReason", "finishMessage", "groundingMetadata"];
-    let [content, reason, message, grounding] = lenient(candidate.raw, NAMES).unwrap_or_default();
+    const NAMES: [&str; 5] =
+        ["content", "finishReason", "finishMessage", "groundingMetadata", "logprobsResult"];
+    let [content, reason, message, grounding, result] = lenient(candidate.raw, NAMES).unwrap_or_default();
     let mut parts = Parts { vendor, ..Parts::default() };
     let list = content.and_then(|content| lenient(content.raw, ["parts"])).and_then(|[parts]| parts);
     if let Some(list) = list {
@@ -79,7 +81,9 @@ fn read_choice<'a>(candidate: &Value<'a>, vendor: Vendor) -> Result<Choice<'a>, 
         None if has_calls => Finish::ToolCalls,
         None => Finish::Stop,
     };
-    Ok(Choice { parts: parts.list, finish })
+    let mut tokens = Vec::new();
+    result.iter().for_each(|result| logprobs::read(result, &mut tokens));
+    Ok(Choice { parts: parts.list, finish, logprobs: tokens })
 }
 
 /// The parts of one answer, neighbours joined: a text that was streamed is one text.

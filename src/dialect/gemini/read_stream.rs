@@ -8,6 +8,7 @@ use super::fault::{broken, read_fault};
 use super::fields::{lenient, text};
 use super::finish;
 use super::grounding;
+use super::logprobs;
 use super::offsets::Offsets;
 use super::partial_args::PartialArgs;
 use super::piece::{CallPiece, Piece};
@@ -186,8 +187,9 @@ impl StreamReader {
     }
 
     fn candidate<'d>(&mut self, position: usize, value: &Value<'d>, emit: Emit<'_>) -> Result<(), Fault<'d>> {
-        const NAMES: [&str; 5] = ["content", "finishReason", "finishMessage", "index", "groundingMetadata"];
-        let Some([content, reason, message, index, grounding]) = lenient(value.raw, NAMES) else {
+        const NAMES: [&str; 6] =
+            ["content", "finishReason", "finishMessage", "index", "groundingMetadata", "logprobsResult"];
+        let Some([content, reason, message, index, grounding, result]) = lenient(value.raw, NAMES) else {
             return Ok(());
         };
         let index = match index.map(|index| index.as_count()) {
@@ -203,6 +205,11 @@ impl StreamReader {
         let (vendor, ids) = (self.vendor, &mut self.ids);
         let candidate = &mut self.candidates[index];
         let choice = index as u32;
+        let mut tokens = Vec::new();
+        result.iter().for_each(|result| logprobs::read(result, &mut tokens));
+        if !tokens.is_empty() {
+            emit(Event::Logprobs { choice, tokens });
+        }
         let mut outcome = Ok(());
         let parts = content.and_then(|content| lenient(content.raw, ["parts"])).and_then(|[parts]| parts);
         if let Some(parts) = parts {

@@ -9,7 +9,7 @@ use super::write_stream::{Framing, StreamWriter};
 use crate::dialect::context::{ClientContext, Ids};
 use crate::dialect::ir::{
     Answer, Arguments, CallKind, Choice, Citation, Content, Event, Fault, Finish, Opening, Part, Proof, Raw,
-    Role, Text, ToolCall, ToolResult, Turn, Vendor,
+    Role, Text, TokenLogprob, ToolCall, ToolResult, Turn, Vendor,
 };
 use crate::dialect::{ProofKey, Usage};
 use crate::sse::Observer;
@@ -124,6 +124,7 @@ pub(super) fn written(events: &[Event<'_>], framing: Framing) -> String {
 pub(super) struct FoldedChoice {
     pub(super) parts: Vec<Part<'static>>,
     pub(super) finish: Option<Finish<'static>>,
+    pub(super) logprobs: Vec<TokenLogprob<'static>>,
     is_open: bool,
     /// The open block has its proof, or its first source: no text may follow.
     is_spoken: bool,
@@ -217,6 +218,10 @@ impl Folded {
                 choice.finish = Some(super::write_stream::owned_finish(finish));
             }
             Event::Usage(usage) => self.usage = Some(*usage),
+            Event::Logprobs { choice, tokens } => {
+                let tokens = tokens.iter().cloned().map(TokenLogprob::into_owned);
+                self.choice(*choice).logprobs.extend(tokens);
+            }
             Event::Ping => {}
             Event::Fail(fault) => {
                 self.fault = Some(Fault {
@@ -241,6 +246,7 @@ impl Folded {
         let choices = self.choices.iter().map(|choice| Choice {
             parts: choice.parts.clone(),
             finish: choice.finish.clone().expect("a finish"),
+            logprobs: choice.logprobs.clone(),
         });
         Answer {
             id: self.id.clone(),

@@ -2,6 +2,7 @@
 
 use super::finish::{write_finish, write_prompt_feedback, write_usage};
 use super::grounding::{self, Segment};
+use super::logprobs::Logprobs;
 use super::offsets::Offsets;
 use super::signature::{self, ON_TEXT};
 use super::write_parts;
@@ -16,7 +17,7 @@ use crate::json::write::{self, Array};
 pub(in crate::dialect) fn write_answer(answer: &Answer<'_>, client: &mut ClientContext, out: &mut Vec<u8>) {
     write::object(out, |root| {
         match answer.choices.as_slice() {
-            [Choice { parts, finish: Finish::PromptFiltered(words) }] if parts.is_empty() => {
+            [Choice { parts, finish: Finish::PromptFiltered(words), .. }] if parts.is_empty() => {
                 write_prompt_feedback(root, words.as_ref());
             }
             choices => root.array("candidates", |candidates| {
@@ -54,6 +55,10 @@ fn write_choice(index: u64, choice: &Choice<'_>, proofs: &ProofKey, candidates: 
             write_finish(candidate, &choice.finish, writer.refused);
         }
         candidate.number("index", index);
+        let mut logprobs = Logprobs::default();
+        logprobs.push(&choice.logprobs);
+        logprobs.write(candidate);
+        logprobs.write_average(candidate);
         grounding::write(candidate, writer.citations.iter().map(|(citation, at)| (*citation, at.clone())));
     });
 }

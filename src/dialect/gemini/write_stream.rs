@@ -7,6 +7,7 @@
 use super::fault::append_stream_error;
 use super::finish::{write_finish, write_prompt_feedback, write_usage};
 use super::grounding::{self, Segment};
+use super::logprobs::Logprobs;
 use super::offsets::Offsets;
 use super::{signature, write_parts};
 use crate::dialect::Usage;
@@ -53,6 +54,8 @@ struct Candidate {
     text_start: u64,
     /// Each with the start of its text.
     citations: Vec<(Citation<'static>, u64)>,
+    /// Tokens that go with the next text.
+    logprobs: Logprobs,
     has_broken_call: bool,
     finish: Option<Finish<'static>>,
 }
@@ -106,6 +109,11 @@ impl StreamWriter {
             }
             Event::Open { choice, block } => self.open(*choice, block, out),
             Event::Delta { choice, text } => self.delta(*choice, text, out),
+            Event::Logprobs { choice, tokens } => {
+                if let Some(candidate) = self.candidate(*choice) {
+                    candidate.logprobs.push(tokens);
+                }
+            }
             Event::Proof { choice, proof } => {
                 let data = signature::write(proof, &self.client.proofs).into_owned();
                 self.proof(*choice, data, out);
@@ -243,6 +251,8 @@ impl StreamWriter {
 
     /// Writes a chunk of one part.
     fn part(&mut self, choice: u32, out: &mut Vec<u8>, write_part: impl FnOnce(&mut Object<'_>)) {
+        let mut logprobs =
+            self.candidate(choice).map(|state| std::mem::take(&mut state.logprobs)).unwrap_or_default();
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.clear();
         write::object(&mut chunk, |root| {
@@ -253,11 +263,15 @@ impl StreamWriter {
                         content.plain("role", "model");
                     });
                     candidate.number("index", u64::from(choice));
+                    logprobs.write(candidate);
                 });
             });
             self.names(root);
         });
         self.chunk = chunk;
+        if let Some(state) = self.candidate(choice) {
+            state.logprobs = logprobs;
+        }
         self.frame(out);
     }
 
@@ -265,12 +279,12 @@ impl StreamWriter {
         let mut chunk = std::mem::take(&mut self.chunk);
         chunk.clear();
         write::object(&mut chunk, |root| {
-            match self.candidates.as_slice() {
+            match self.candidates.as_mut_slice() {
                 [Candidate { finish: Some(Finish::PromptFiltered(words)), .. }] if !self.begun => {
                     write_prompt_feedback(root, words.as_ref());
                 }
                 candidates => root.array("candidates", |list| {
-                    for (choice, candidate) in candidates.iter().enumerate() {
+                    for (choice, candidate) in candidates.iter_mut().enumerate() {
                         list.object(|object| candidate.write_end(choice as u64, object));
                     }
                 }),
@@ -314,7 +328,7 @@ impl StreamWriter {
 
 impl Candidate {
     /// How the answer ended. The part without text is Google's own form: its SDKs look for a part in each chunk.
-    fn write_end(&self, choice: u64, object: &mut Object<'_>) {
+    fn write_end(&mut self, choice: u64, object: &mut Object<'_>) {
         object.object("content", |content| {
             content.array("parts", |parts| {
                 parts.object(|part| write_parts::text(part, &Text::default(), false, None));
@@ -329,6 +343,8 @@ impl Candidate {
             None => {}
         }
         object.number("index", choice);
+        self.logprobs.write(object);
+        self.logprobs.write_average(object);
         let index = self.offsets.index();
         grounding::write(
             object,

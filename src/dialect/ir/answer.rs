@@ -1,5 +1,6 @@
 //! An answer in one piece, and how answers end.
 
+use super::logprobs::TokenLogprob;
 use super::request::Part;
 use crate::dialect::Usage;
 use crate::json::fragment::Text;
@@ -26,6 +27,15 @@ pub struct Choice<'a> {
     pub parts: Vec<Part<'a>>,
     /// How it ended.
     pub finish: Finish<'a>,
+    /// The tokens of its text, where their probabilities were asked for.
+    pub logprobs: Vec<TokenLogprob<'a>>,
+}
+
+impl<'a> Choice<'a> {
+    /// An answer whose tokens nobody asked for.
+    pub const fn new(parts: Vec<Part<'a>>, finish: Finish<'a>) -> Self {
+        Self { parts, finish, logprobs: Vec::new() }
+    }
 }
 
 /// How an answer ended. Rules: the table of finish reasons in the project's dialect mapping, section 9.1.

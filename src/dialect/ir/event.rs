@@ -2,13 +2,14 @@
 //!
 //! ```text
 //! Start ─▶ ( Open ─▶ Delta* ─▶ Proof? ─▶ Cite* ─▶ Close )* ─▶ Finish ─▶ Usage? ─▶ End
-//!            at any point: Ping, Usage, Fail (nothing follows a Fail)
+//!            at any point: Logprobs, Ping, Usage, Fail (nothing follows a Fail)
 //! ```
 //!
 //! Readers keep this order whatever a provider does: of one choice at most one block is open; a `Finish` per choice comes
 //! before `End`. A stream that stops without its terminator ends in `Fail`, never in `End`.
 
 use super::answer::{Citation, Fault, Finish};
+use super::logprobs::TokenLogprob;
 use super::request::{CallKind, Proof};
 use crate::dialect::Usage;
 use crate::json::fragment::Text;
@@ -40,6 +41,13 @@ pub enum Event<'a> {
         choice: u32,
         /// The piece. May begin or end within a surrogate pair.
         text: Text<'a>,
+    },
+    /// The tokens of text that follows, in this piece or a later one.
+    Logprobs {
+        /// Of which answer.
+        choice: u32,
+        /// The tokens.
+        tokens: Vec<TokenLogprob<'a>>,
     },
     /// The open block's proof.
     Proof {

@@ -9,11 +9,13 @@
 
 mod answer;
 mod event;
+mod logprobs;
 mod request;
 
 pub use crate::json::fragment::{Raw, Text};
 pub use answer::{Answer, Choice, Citation, Fault, FaultCase, Finish};
 pub use event::{Event, Opening};
+pub use logprobs::{Chance, TokenLogprob};
 pub use request::{
     Arguments, CacheMark, CallKind, Content, Document, Format, Media, MediaKind, Part, Proof, Reasoning,
     Request, Role, Setting, Source, SummaryWish, Tool, ToolCall, ToolChoice, ToolResult, Turn, Vendor,

@@ -1,10 +1,12 @@
 //! What the two dialects of OpenAI have in common: rules of models, schemas, names, tiers, errors.
 
 mod fault;
+mod logprobs;
 mod models;
 mod schema;
 
 pub(super) use fault::{code_of, read_error, read_fault, write_error, write_fault};
+pub(super) use logprobs::{append_logprobs, read_logprobs};
 pub(super) use models::{ModelRules, Sampling, is_known_model, rules_of};
 pub(super) use schema::strict_fits;
 

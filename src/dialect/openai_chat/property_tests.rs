@@ -289,7 +289,7 @@ proptest! {
             id: Some(Text::from_plain("a")),
             model: Some(Text::from_plain("m")),
             created: Some(5),
-            choices: vec![Choice { parts, finish }],
+            choices: vec![Choice::new(parts, finish)],
             usage: usage.map(|(input, output, cached_input)| {
                 Usage { input: input + 10, output, cached_input, ..Usage::default() }
             }),

@@ -5,7 +5,7 @@ use super::finish::{self, Had};
 use crate::dialect::Usage;
 use crate::dialect::ir::{
     Answer, Arguments, CallKind, Choice, Content, Fault, FaultCase, Finish, Media, MediaKind, Part, Proof,
-    Raw, Text, ToolCall, Vendor,
+    Raw, Text, TokenLogprob, ToolCall, Vendor,
 };
 use crate::dialect::media::source_of_url;
 use crate::dialect::openai;
@@ -72,7 +72,8 @@ fn broken(how: &str) -> Fault<'static> {
 }
 
 fn read_choice<'a>(choice: &Value<'a>, vendor: Vendor) -> Result<Choice<'a>, Fault<'a>> {
-    let [message, finish, failed] = fields(choice, ["message", "finish_reason", "error"]);
+    let [message, finish, failed, logprobs] =
+        fields(choice, ["message", "finish_reason", "error", "logprobs"]);
     if let Some(error) = error(failed) {
         return Err(openai::read_error(200, &error));
     }
@@ -81,7 +82,17 @@ fn read_choice<'a>(choice: &Value<'a>, vendor: Vendor) -> Result<Choice<'a>, Fau
     let had = Had { calls, parts: !parts.is_empty() };
     let word = said(finish).unwrap_or_default();
     let finish: Finish<'a> = finish::read(word.escaped(), had)?;
-    Ok(Choice { parts, finish })
+    Ok(Choice { parts, finish, logprobs: read_logprobs(logprobs) })
+}
+
+/// The tokens of what is said, or refused.
+pub(super) fn read_logprobs<'a>(logprobs: Option<Value<'a>>) -> Vec<TokenLogprob<'a>> {
+    let mut tokens = Vec::new();
+    if let Some(logprobs) = logprobs {
+        let lists = fields(&logprobs, ["content", "refusal"]);
+        lists.into_iter().flatten().for_each(|list| openai::read_logprobs(&list, &mut tokens));
+    }
+    tokens
 }
 
 fn read_message<'a>(message: &Value<'a>, vendor: Vendor) -> Vec<Part<'a>> {

@@ -10,7 +10,7 @@
 
 use super::fields::{citation, details, elements, error, fields, google_signature, listed, said};
 use super::finish::{self, Had};
-use super::read_answer::groq_usage;
+use super::read_answer::{groq_usage, read_logprobs};
 use super::stream_calls::{Calls, Piece, Sink, broken};
 use crate::dialect::Usage;
 use crate::dialect::context::Ids;
@@ -205,7 +205,8 @@ impl StreamReader {
     }
 
     fn choice<'a>(&mut self, value: &Value<'a>, emit: &mut dyn FnMut(Event<'_>)) -> Result<(), Fault<'a>> {
-        let [delta, finish, index, failed] = fields(value, ["delta", "finish_reason", "index", "error"]);
+        let [delta, finish, index, failed, logprobs] =
+            fields(value, ["delta", "finish_reason", "index", "error", "logprobs"]);
         if let Some(error) = error(failed) {
             return Err(openai::read_error(200, &error));
         }
@@ -220,6 +221,10 @@ impl StreamReader {
             }
         };
         let choice = &mut self.choices[at];
+        let tokens = read_logprobs(logprobs);
+        if !tokens.is_empty() {
+            emit(Event::Logprobs { choice: index, tokens });
+        }
         if let Some(delta) = delta {
             choice.delta(&delta, self.vendor, &mut self.ids, emit)?;
         }

@@ -121,6 +121,10 @@ pub(super) fn owned(event: Event<'_>) -> Event<'static> {
                 chars: citation.chars,
             },
         },
+        Event::Logprobs { choice, tokens } => Event::Logprobs {
+            choice,
+            tokens: tokens.into_iter().map(crate::dialect::ir::TokenLogprob::into_owned).collect(),
+        },
         Event::Close { choice } => Event::Close { choice },
         Event::Finish { choice, finish } => Event::Finish { choice, finish: owned_finish(finish) },
         Event::Usage(usage) => Event::Usage(usage),
@@ -227,7 +231,7 @@ pub(super) fn check_order(events: &[Event<'_>]) {
                 assert!(at(*choice, &open).is_none() && !finished.contains(choice), "{events:?}");
                 finished.push(*choice);
             }
-            Event::Usage(_) | Event::Ping => {}
+            Event::Logprobs { .. } | Event::Usage(_) | Event::Ping => {}
             Event::Fail(_) => over = true,
             Event::End => {
                 assert!(open.is_empty() && !finished.is_empty(), "{events:?}");
@@ -254,7 +258,7 @@ pub(super) fn gather(events: &[Event<'static>]) -> Option<Vec<(u32, Choice<'stat
             continue;
         };
         let at = choices.iter().position(|(index, _)| index == choice).unwrap_or_else(|| {
-            choices.push((*choice, Choice { parts: Vec::new(), finish: Finish::Paused }));
+            choices.push((*choice, Choice::new(Vec::new(), Finish::Paused)));
             choices.len() - 1
         });
         let answer = &mut choices[at].1;

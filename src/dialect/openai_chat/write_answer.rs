@@ -4,8 +4,8 @@ use super::finish;
 use super::thoughts::{self, Place};
 use crate::dialect::context::ClientContext;
 use crate::dialect::ir::{
-    Answer, Arguments, CallKind, Choice, Citation, Content, Fault, Media, Proof, Source, Text, ToolCall,
-    Vendor,
+    Answer, Arguments, CallKind, Choice, Citation, Content, Fault, Media, Part, Proof, Source, Text,
+    ToolCall, Vendor,
 };
 use crate::dialect::media::append_data_uri;
 use crate::dialect::{Dialect, Usage, openai};
@@ -59,8 +59,29 @@ fn write_choice(object: &mut Object<'_>, index: u64, choice: &Choice<'_>, client
     let has_calls = choice.parts.iter().any(|part| matches!(part.content, Content::ToolCall(_)));
     object.number("index", index);
     object.object("message", |message| write_message(message, choice, has_calls, client));
-    object.null("logprobs");
+    match choice.logprobs.as_slice() {
+        [] => object.null("logprobs"),
+        tokens => {
+            let is_text = |part: &Part<'_>| matches!(part.content, Content::Text { .. });
+            let mut run = Vec::new();
+            openai::append_logprobs(&mut run, tokens);
+            write_logprobs(object.member("logprobs"), !choice.parts.iter().any(is_text), &run);
+        }
+    }
     object.plain("finish_reason", finish::word(&choice.finish, has_calls, client.legacy_functions));
+}
+
+/// Writes the tokens of what is said, or refused; `run` is the tokens joined by commas.
+pub(super) fn write_logprobs(out: &mut Vec<u8>, is_refusal: bool, run: &[u8]) {
+    write::object(out, |logprobs| {
+        for (name, is_there) in [("content", !is_refusal), ("refusal", is_refusal)] {
+            if is_there {
+                logprobs.array(name, |list| list.run(run));
+            } else {
+                logprobs.null(name);
+            }
+        }
+    });
 }
 
 fn write_message(message: &mut Object<'_>, choice: &Choice<'_>, has_calls: bool, client: &mut ClientContext) {

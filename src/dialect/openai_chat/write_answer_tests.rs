@@ -14,7 +14,7 @@ fn written(answer: &Answer<'_>, client: &mut ClientContext) -> Value {
 }
 
 fn answer(parts: Vec<Part<'static>>, finish: Finish<'static>) -> Answer<'static> {
-    Answer { choices: vec![Choice { parts, finish }], ..Answer::default() }
+    Answer { choices: vec![Choice::new(parts, finish)], ..Answer::default() }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::finish;
 use super::thoughts::{self, Place};
-use super::write_answer::{is_carried, write_citation, write_signature, write_usage};
+use super::write_answer::{is_carried, write_citation, write_logprobs, write_signature, write_usage};
 use crate::dialect::context::ClientContext;
 use crate::dialect::ir::{CallKind, Event, Fault, Opening, Proof, Text};
 use crate::dialect::{Dialect, Usage, openai};
@@ -40,6 +40,8 @@ struct Choice {
     units: u64,
     /// Proofs written so far.
     details: u64,
+    /// Tokens that go with the next text, joined by commas.
+    logprobs: Vec<u8>,
 }
 
 /// What is open.
@@ -84,6 +86,10 @@ impl StreamWriter {
             }
             Event::Open { choice, block } => self.open(*choice, block, out),
             Event::Delta { choice, text } => self.delta(*choice, text, out),
+            Event::Logprobs { choice, tokens } => {
+                let at = self.choice(*choice, out);
+                openai::append_logprobs(&mut self.choices[at].logprobs, tokens);
+            }
             Event::Proof { choice, proof } => self.proof(*choice, proof, out),
             Event::Cite { choice, citation } => {
                 let at = self.choice(*choice, out);
@@ -106,7 +112,9 @@ impl StreamWriter {
                         delta.text("refusal", words);
                     }
                 });
-                self.data.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":\"");
+                let run = std::mem::take(&mut self.choices[at].logprobs);
+                self.logprobs(false, &run);
+                self.data.extend_from_slice(b",\"finish_reason\":\"");
                 self.data.extend_from_slice(word.as_bytes());
                 self.data.extend_from_slice(b"\"}]}");
                 append_event(out, "", &self.data);
@@ -185,6 +193,16 @@ impl StreamWriter {
         append_event(out, "", &self.data);
     }
 
+    /// Goes on with a chunk behind its delta: the tokens of that.
+    fn logprobs(&mut self, is_refusal: bool, run: &[u8]) {
+        self.data.extend_from_slice(b",\"logprobs\":");
+        if run.is_empty() {
+            self.data.extend_from_slice(b"null");
+        } else {
+            write_logprobs(&mut self.data, is_refusal, run);
+        }
+    }
+
     fn open(&mut self, index: u32, block: &Opening<'_>, out: &mut Vec<u8>) {
         let at = self.choice(index, out);
         let state = &mut self.choices[at];
@@ -249,7 +267,15 @@ impl StreamWriter {
                 return self.input(index, at, kind, text, out);
             }
         };
-        self.chunk(index, out, |delta, _| delta.text(field, text));
+        if self.choices[at].logprobs.is_empty() || field == "reasoning_content" {
+            return self.chunk(index, out, |delta, _| delta.text(field, text));
+        }
+        let run = std::mem::take(&mut self.choices[at].logprobs);
+        self.begin(index);
+        write::object(&mut self.data, |delta| delta.text(field, text));
+        self.logprobs(field == "refusal", &run);
+        self.data.extend_from_slice(b",\"finish_reason\":null}]}");
+        append_event(out, "", &self.data);
     }
 
     /// A piece of the input of the call that was opened last.

@@ -1,7 +1,9 @@
 //! A provider's answer in one piece, and its error bodies.
 
 use super::read_output::{Item, ItemKind, PartKind, Response, broken, nameless, thought_break};
-use crate::dialect::ir::{Answer, Arguments, Choice, Content, Fault, Part, Text, ToolCall, Vendor};
+use crate::dialect::ir::{
+    Answer, Arguments, Choice, Content, Fault, Part, Text, TokenLogprob, ToolCall, Vendor,
+};
 use crate::dialect::openai;
 use crate::json::scan::{self, Scanner};
 
@@ -17,12 +19,12 @@ pub(in crate::dialect) fn read_answer(body: &[u8], vendor: Vendor) -> Result<Ans
     if let Some(error) = &response.error {
         return Err(openai::read_error(200, error));
     }
-    let mut parts = Vec::new();
+    let (mut parts, mut logprobs) = (Vec::new(), Vec::new());
     let output = response.output.as_ref();
     let output = output.ok_or_else(|| broken("the provider's answer has no output"))?;
     let mut fault = None;
     let _ = scan::elements(output.raw, |value| {
-        fault = fault.take().or(read_item(&Item::read(&value), vendor, &mut parts).err());
+        fault = fault.take().or(read_item(&Item::read(&value), vendor, &mut parts, &mut logprobs).err());
     });
     if let Some(fault) = fault {
         return Err(fault);
@@ -33,7 +35,7 @@ pub(in crate::dialect) fn read_answer(body: &[u8], vendor: Vendor) -> Result<Ans
         id: response.id,
         model: response.model,
         created: response.created,
-        choices: vec![Choice { parts, finish }],
+        choices: vec![Choice { parts, finish, logprobs }],
         usage: response.usage,
     })
 }
@@ -44,10 +46,16 @@ pub(in crate::dialect) fn read_fault(status: u16, body: &[u8]) -> Fault<'_> {
 }
 
 /// The parts that an item is; none where it says nothing.
-fn read_item<'a>(item: &Item<'a>, vendor: Vendor, parts: &mut Vec<Part<'a>>) -> Result<(), Fault<'a>> {
+fn read_item<'a>(
+    item: &Item<'a>,
+    vendor: Vendor,
+    parts: &mut Vec<Part<'a>>,
+    logprobs: &mut Vec<TokenLogprob<'a>>,
+) -> Result<(), Fault<'a>> {
     match item.kind {
         ItemKind::Message => item.parts(|_, part| {
             let text = part.text.clone();
+            part.logprobs.iter().for_each(|list| openai::read_logprobs(list, logprobs));
             match part.kind {
                 PartKind::Text if !text.is_empty() => {
                     let mut citations = Vec::new();

@@ -76,12 +76,13 @@ pub(super) struct Members<'a> {
     pub(super) object: Option<Value<'a>>,
     pub(super) response: Option<Value<'a>>,
     pub(super) error: Option<Value<'a>>,
+    pub(super) logprobs: Option<Value<'a>>,
 }
 
 impl<'a> Members<'a> {
     /// `None`: the event is no JSON object in UTF-8.
     pub(super) fn read(data: &'a [u8]) -> Option<Self> {
-        const NAMES: [&str; 14] = [
+        const NAMES: [&str; 15] = [
             "type",
             "delta",
             "output_index",
@@ -96,6 +97,7 @@ impl<'a> Members<'a> {
             "annotation",
             "response",
             "error",
+            "logprobs",
         ];
         std::str::from_utf8(data).ok()?;
         let mut members = Self::default();
@@ -107,7 +109,8 @@ impl<'a> Members<'a> {
             Some(5..=8) => members.whole = Some(value),
             Some(9..=11) => members.object = Some(value),
             Some(12) => members.response = Some(value),
-            Some(_) => members.error = Some(value).filter(|error| error.kind != Kind::Null),
+            Some(13) => members.error = Some(value).filter(|error| error.kind != Kind::Null),
+            Some(_) => members.logprobs = Some(value),
             None => {}
         })
         .ok()?;

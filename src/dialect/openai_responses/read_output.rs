@@ -198,7 +198,7 @@ impl<'a> Item<'a> {
     pub(super) fn parts(&self, mut on_part: impl FnMut(u64, &ContentPart<'a>)) {
         let Some(content) = &self.content else { return };
         if let Some(text) = string_of(content) {
-            return on_part(0, &ContentPart { kind: PartKind::Text, text, annotations: None });
+            return on_part(0, &ContentPart { kind: PartKind::Text, text, ..ContentPart::default() });
         }
         let mut place = 0;
         let _ = scan::elements(content.raw, |value| {
@@ -266,6 +266,7 @@ pub(super) enum PartKind {
 pub(super) struct ContentPart<'a> {
     pub(super) kind: PartKind,
     pub(super) text: Text<'a>,
+    pub(super) logprobs: Option<Value<'a>>,
     annotations: Option<Value<'a>>,
 }
 
@@ -273,7 +274,7 @@ impl<'a> ContentPart<'a> {
     pub(super) fn read(value: &Value<'a>) -> Self {
         let mut part = Self::default();
         let _ = scan::members(value.raw, |key, value| {
-            match key.matches(&["type", "text", "refusal", "annotations"]) {
+            match key.matches(&["type", "text", "refusal", "annotations", "logprobs"]) {
                 Some(0) => {
                     part.kind = match value.plain_string() {
                         Some(b"output_text" | b"text") => PartKind::Text,
@@ -283,7 +284,8 @@ impl<'a> ContentPart<'a> {
                     };
                 }
                 Some(1 | 2) => part.text = string_of(&value).unwrap_or_default(),
-                Some(_) => part.annotations = Some(value),
+                Some(3) => part.annotations = Some(value),
+                Some(_) => part.logprobs = Some(value),
                 None => {}
             }
         });

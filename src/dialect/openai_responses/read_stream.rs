@@ -67,6 +67,8 @@ struct Current {
     parts_begun: u64,
     /// Citations given of that part.
     citations: usize,
+    /// Tokens of that part were given.
+    has_logprobs: bool,
     /// Its text was said to be complete: another item may take its turn.
     is_complete: bool,
 }
@@ -278,6 +280,7 @@ impl StreamReader {
             units: 0,
             parts_begun: 0,
             citations: 0,
+            has_logprobs: false,
             is_complete: false,
         });
     }
@@ -327,7 +330,11 @@ impl StreamReader {
             }
             Step::Delta(block) => {
                 if let Some(text) = members.delta.as_ref().and_then(text_of) {
+                    let has_any = self.tell_logprobs(members.logprobs.as_ref(), emit);
                     self.piece(block, members.part_index, text, emit);
+                    if let Some(current) = &mut self.current {
+                        current.has_logprobs |= has_any;
+                    }
                 }
             }
             Step::Done(block) => {
@@ -402,6 +409,7 @@ impl StreamReader {
         self.close_block(emit);
         let Some(current) = &mut self.current else { return false };
         (current.block, current.part, current.units, current.citations) = (Some(block), part, 0, 0);
+        current.has_logprobs = false;
         current.parts_begun = part.saturating_add(1);
         self.anything = true;
         let block = match block {
@@ -432,6 +440,9 @@ impl StreamReader {
             }
             PartKind::Other => return,
         };
+        if !self.current.as_ref().is_some_and(|current| current.has_logprobs && current.part == place) {
+            self.tell_logprobs(part.logprobs.as_ref(), emit);
+        }
         self.fill(block, place, &part.text, emit);
         let is_open = |current: &Current| current.block == Some(block) && current.part == place;
         if !self.current.as_ref().is_some_and(is_open) {
@@ -447,6 +458,17 @@ impl StreamReader {
         });
         self.close_block(emit);
         self.set_complete(true);
+    }
+
+    /// Gives the tokens of a text, if there are any. Whether there are.
+    fn tell_logprobs(&self, list: Option<&Value<'_>>, emit: &mut Emit<'_>) -> bool {
+        let mut tokens = Vec::new();
+        list.into_iter().for_each(|list| openai::read_logprobs(list, &mut tokens));
+        let has_any = !tokens.is_empty();
+        if has_any {
+            emit(Event::Logprobs { choice: 0, tokens });
+        }
+        has_any
     }
 
     fn set_complete(&mut self, is_complete: bool) {

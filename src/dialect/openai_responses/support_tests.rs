@@ -8,8 +8,8 @@ use super::{StreamReader, StreamWriter};
 use crate::dialect::ProofKey;
 use crate::dialect::context::{ClientContext, Ids};
 use crate::dialect::ir::{
-    Answer, Arguments, CallKind, Choice, Content, Event, Fault, Finish, Opening, Part, Proof, Text, ToolCall,
-    Vendor,
+    Answer, Arguments, CallKind, Choice, Content, Event, Fault, Finish, Opening, Part, Proof, Text,
+    TokenLogprob, ToolCall, Vendor,
 };
 use crate::sse::Observer;
 
@@ -125,6 +125,7 @@ pub(super) struct Folded {
     pub(super) created: Option<u64>,
     pub(super) parts: Vec<Part<'static>>,
     pub(super) finish: Option<Finish<'static>>,
+    pub(super) logprobs: Vec<TokenLogprob<'static>>,
     pub(super) usage: Option<crate::dialect::Usage>,
     pub(super) fault: Option<Fault<'static>>,
     pub(super) ended: bool,
@@ -196,6 +197,9 @@ impl Folded {
                 self.finish = Some(owned_finish(finish));
             }
             Event::Usage(usage) => self.usage = Some(*usage),
+            Event::Logprobs { tokens, .. } => {
+                self.logprobs.extend(tokens.iter().cloned().map(TokenLogprob::into_owned));
+            }
             Event::Ping => {}
             Event::Fail(fault) => self.fault = Some(owned_fault(fault)),
             Event::End => {
@@ -213,6 +217,7 @@ impl Folded {
             choices: vec![Choice {
                 parts: self.parts.clone(),
                 finish: self.finish.clone().expect("a finish"),
+                logprobs: self.logprobs.clone(),
             }],
             usage: self.usage,
         }

@@ -21,10 +21,12 @@ pub(in crate::dialect) fn write_answer(answer: &Answer<'_>, client: &mut ClientC
         echo: std::mem::take(&mut client.echo),
     };
     // This dialect has no `n`: a request for more was refused.
-    let nothing = Choice { parts: Vec::new(), finish: Finish::Stop };
+    let nothing = Choice::new(Vec::new(), Finish::Stop);
     let choice = answer.choices.first().unwrap_or(&nothing);
     let standing = Standing::of(&choice.finish, client.unix_seconds);
-    let mut output = Output { client, items: Vec::new(), message: Vec::new(), has_refusal: false };
+    let mut output =
+        Output { client, items: Vec::new(), message: Vec::new(), logprobs: Vec::new(), has_refusal: false };
+    openai::append_logprobs(&mut output.logprobs, &choice.logprobs);
     for (index, part) in choice.parts.iter().enumerate() {
         let is_last = index + 1 == choice.parts.len();
         output.part(part, if is_last { standing.of_item() } else { ItemStatus::Completed });
@@ -48,6 +50,8 @@ struct Output<'c> {
     items: Vec<u8>,
     /// Parts of the message that is not over yet, joined by commas.
     message: Vec<u8>,
+    /// Tokens that go with the next text, joined by commas: the shared form does not tell those of several texts apart.
+    logprobs: Vec<u8>,
     has_refusal: bool,
 }
 
@@ -61,7 +65,7 @@ impl Output<'_> {
                 for citation in citations {
                     append_to_run(&mut annotations, |run| append_annotation(run, citation, chars));
                 }
-                append_text_part(part, text, &annotations);
+                append_text_part(part, text, &annotations, &std::mem::take(&mut self.logprobs));
             }),
             Content::Refusal(text) => {
                 self.has_refusal = true;

@@ -148,12 +148,12 @@ pub(super) fn append_message(out: &mut Vec<u8>, id: &str, status: ItemStatus, pa
     });
 }
 
-/// Appends a part with text. `annotations` are its sources, joined by commas.
-pub(super) fn append_text_part(out: &mut Vec<u8>, text: &Text<'_>, annotations: &[u8]) {
+/// Appends a part with text. `annotations` are its sources, `logprobs` its tokens, both joined by commas.
+pub(super) fn append_text_part(out: &mut Vec<u8>, text: &Text<'_>, annotations: &[u8], logprobs: &[u8]) {
     write::object(out, |part| {
         part.plain("type", "output_text");
         part.array("annotations", |list| list.run(annotations));
-        part.json("logprobs", "[]");
+        part.array("logprobs", |list| list.run(logprobs));
         part.text("text", text);
     });
 }

@@ -37,6 +37,8 @@ pub(in crate::dialect) struct StreamWriter {
     block: Option<Block>,
     /// Its text so far.
     text: Text<'static>,
+    /// Tokens that go with the next text, joined by commas.
+    logprobs: Vec<u8>,
     has_refusal: bool,
     finish: Finish<'static>,
     usage: Option<Usage>,
@@ -74,6 +76,8 @@ enum Block {
         annotation_count: u64,
         /// Characters in so many bytes of the text.
         chars: (u64, usize),
+        /// Its tokens, joined by commas.
+        logprobs: Vec<u8>,
         /// What a signature came for, sealed: an item of its own follows.
         sealed: Option<Text<'static>>,
     },
@@ -132,6 +136,7 @@ impl StreamWriter {
             message: None,
             block: None,
             text: Text::default(),
+            logprobs: Vec::new(),
             has_refusal: false,
             finish: Finish::Stop,
             usage: None,
@@ -163,6 +168,7 @@ impl StreamWriter {
         match event {
             Event::Open { choice: 0, block } => self.open(block, out),
             Event::Delta { choice: 0, text } => self.delta(text, out),
+            Event::Logprobs { choice: 0, tokens } => openai::append_logprobs(&mut self.logprobs, tokens),
             Event::Proof { choice: 0, proof } => match &mut self.block {
                 Some(Block::Thinking { holder, sealed, .. }) => {
                     *sealed = Some(holder.seal(proof, &self.client.proofs));
@@ -187,6 +193,7 @@ impl StreamWriter {
             // This dialect has one answer.
             Event::Open { .. }
             | Event::Delta { .. }
+            | Event::Logprobs { .. }
             | Event::Proof { .. }
             | Event::Cite { .. }
             | Event::Close { .. }
@@ -218,11 +225,12 @@ impl StreamWriter {
         self.text = Text::default();
         match block {
             Opening::Text => {
-                self.open_part(out, |part| append_text_part(part, &Text::default(), b""));
+                self.open_part(out, |part| append_text_part(part, &Text::default(), b"", b""));
                 self.block = Some(Block::Text {
                     annotations: Vec::new(),
                     annotation_count: 0,
                     chars: (0, 0),
+                    logprobs: Vec::new(),
                     sealed: None,
                 });
             }
@@ -284,19 +292,27 @@ impl StreamWriter {
         if piece.is_empty() {
             return;
         }
-        if self.text.escaped().len() + self.output.len() > REPEATED_OUTPUT_BYTES_MAX {
+        let tokens = match &self.block {
+            Some(Block::Text { logprobs, .. }) => self.logprobs.len() + logprobs.len(),
+            _ => 0,
+        };
+        if self.text.escaped().len() + self.output.len() + tokens > REPEATED_OUTPUT_BYTES_MAX {
             return self.fail(&too_long(), out);
         }
         let is_first = self.text.is_empty();
         self.text.push(piece);
-        match &self.block {
-            Some(Block::Text { .. }) => {
+        match &mut self.block {
+            Some(Block::Text { logprobs, .. }) => {
                 let Some(message) = &self.message else { return };
+                let tokens = std::mem::take(&mut self.logprobs);
                 self.wire.send(out, "response.output_text.delta", |event| {
                     message.name_last_part(event);
                     event.text("delta", piece);
-                    event.json("logprobs", "[]");
+                    event.array("logprobs", |list| list.run(&tokens));
                 });
+                if !tokens.is_empty() {
+                    append_to_run(logprobs, |run| run.extend_from_slice(&tokens));
+                }
             }
             Some(Block::Refusal) => {
                 let Some(message) = &self.message else { return };
@@ -343,14 +359,18 @@ impl StreamWriter {
         let Some(block) = self.block.take() else { return };
         let text = std::mem::take(&mut self.text);
         match block {
-            Block::Text { annotations, sealed, .. } => {
-                self.close_part(out, "response.output_text.done", "text", &text, |part| {
-                    append_text_part(part, &text, &annotations);
+            Block::Text { annotations, sealed, mut logprobs, .. } => {
+                let rest = std::mem::take(&mut self.logprobs);
+                if !rest.is_empty() {
+                    append_to_run(&mut logprobs, |run| run.extend_from_slice(&rest));
+                }
+                self.close_part(out, "response.output_text.done", "text", &text, Some(&logprobs), |part| {
+                    append_text_part(part, &text, &annotations, &logprobs);
                 });
                 self.follow_up(sealed, out);
             }
             Block::Refusal => {
-                self.close_part(out, "response.refusal.done", "refusal", &text, |part| {
+                self.close_part(out, "response.refusal.done", "refusal", &text, None, |part| {
                     append_refusal_part(part, &text);
                 });
             }
@@ -406,21 +426,22 @@ impl StreamWriter {
         }
     }
 
-    /// Ends the last part of the message.
+    /// Ends the last part of the message. `logprobs` are the tokens of a text.
     fn close_part(
         &mut self,
         out: &mut Vec<u8>,
         name: &str,
         member: &str,
         text: &Text<'_>,
+        logprobs: Option<&[u8]>,
         write: impl Fn(&mut Vec<u8>),
     ) {
         let Some(message) = &mut self.message else { return };
         self.wire.send(out, name, |event| {
             message.name_last_part(event);
             event.text(member, text);
-            if member == "text" {
-                event.json("logprobs", "[]");
+            if let Some(logprobs) = logprobs {
+                event.array("logprobs", |list| list.run(logprobs));
             }
         });
         self.wire.send(out, "response.content_part.done", |event| {

@@ -336,7 +336,7 @@ fn proven() -> Answer<'static> {
             true,
         ),
     ];
-    let choices = vec![Choice { parts, finish: Finish::ToolCalls }];
+    let choices = vec![Choice::new(parts, Finish::ToolCalls)];
     Answer { choices, ..Answer::default() }
 }
 
@@ -447,7 +447,7 @@ proptest::proptest! {
         let calls = parts.iter().any(|part| matches!(part.content, Content::ToolCall(_)));
         let finish = if calls && finish == Finish::Stop { Finish::ToolCalls } else { finish };
         events.extend([Event::Finish { choice: 0, finish: finish.clone() }, Event::End]);
-        let answer = Answer { choices: vec![Choice { parts, finish }], ..Answer::default() };
+        let answer = Answer { choices: vec![Choice::new(parts, finish)], ..Answer::default() };
 
         let folded = read(Vendor::Other, &[&write(&events)]);
         proptest::prop_assert_eq!(plain(&folded.answer()), plain(&answer));
