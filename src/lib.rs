@@ -31,6 +31,7 @@ pub mod trace;
 pub mod upstream;
 
 // Control plane: one thread of its own, may block
+pub mod accounts;
 pub mod control;
 pub mod store;
 

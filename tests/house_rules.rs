@@ -129,6 +129,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("server", &["clock", "guard", "limits", "net", "shard", "telemetry"]),
     // The control plane
+    ("accounts", &["auth", "config"]),
     ("store", &["auth", "budget", "config", "dialect", "limits", "provider", "telemetry"]),
     (
         "control",

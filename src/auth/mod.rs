@@ -17,6 +17,7 @@ use std::hint::black_box;
 pub use credential::{credential, google_credential};
 pub use index::{LastToken, Principal, TokenIndex};
 pub use proof::Prover;
+pub(crate) use proof::is_hash_of;
 pub use token::{Minted, TokenKey, mint, snippet};
 
 /// Why a request is not from anyone we know. All of them are answered with 401 and the same text, so that a
@@ -44,7 +45,7 @@ pub enum AuthError {
 }
 
 /// Whether two byte strings are the same, in a time that depends on their length alone.
-fn same_bytes(one: &[u8], other: &[u8]) -> bool {
+pub(crate) fn same_bytes(one: &[u8], other: &[u8]) -> bool {
     let difference = one.iter().zip(other).fold(0, |all, (a, b)| all | (a ^ b));
     one.len() == other.len() && black_box(difference) == 0
 }

@@ -69,7 +69,7 @@ impl Proof {
 }
 
 /// Computes the hash of `token` and compares in constant time.
-fn is_hash_of(hash: &SlowHash, token: &[u8]) -> bool {
+pub(crate) fn is_hash_of(hash: &SlowHash, token: &[u8]) -> bool {
     let mut output = vec![0; hash.output.len()];
     let params = Params::new(hash.memory_kib, hash.passes, hash.lanes, Some(output.len()));
     let computed = params.and_then(|params| {

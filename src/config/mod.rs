@@ -1,13 +1,14 @@
 //! Raw settings (file, environment) to typed, checked configuration.
 //!
-//! Owns the meaning of `settings.json`, `models.json` and `projects.json`: [`Config::check`] takes the parsed
-//! documents and hands back a [`Config`] without invalid state, or every mistake at once with file, line, column
-//! and path. It reads no file and decrypts nothing itself: the texts come from `store`, keys through [`Opener`].
+//! Owns the meaning of `settings.json`, `models.json`, `projects.json`, and of `users.json` and `roles.json`
+//! ([`account`]): [`Config::check`] takes the parsed documents and hands back a [`Config`] without invalid state, or
+//! every mistake at once with file, line, column and path. It reads no file and decrypts nothing itself: the texts come from `store`, keys through [`Opener`].
 //!
 //! The raw form is the parsed document and not a struct of serde's: see [`fields`].
 //!
 //! Source: the project's configuration specification; routing specification, sections 2 and 8.
 
+pub mod account;
 pub mod demo;
 pub mod embedding;
 pub mod env;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+pub use account::Accounts;
 pub use env::Env;
 pub use limit::{Limit, LimitSet, LimitsMode, Metric, Period, RollingUnit, Window};
 pub use mistake::{Mistake, Warning};

@@ -365,7 +365,7 @@ fn check_project_ids(projects: &[Project], items: &[Value], sink: &Sink<'_>) {
 }
 
 /// ISO 8601, or milliseconds since the Unix epoch.
-fn read_time(f: &Fields<'_>, key: &'static str) -> Option<u64> {
+pub(super) fn read_time(f: &Fields<'_>, key: &'static str) -> Option<u64> {
     let value = f.value(key)?;
     let from_text = |text: &str| {
         let time: jiff::Timestamp = text.parse().ok()?;

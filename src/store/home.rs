@@ -16,7 +16,7 @@ use super::secret::{Keys, MasterKey};
 use super::takeover::{self, Changes};
 use super::watch::Watch;
 use crate::config::files::{MODELS, PROJECTS, PROVIDERS, ROLES, SETTINGS, USERS};
-use crate::config::{Config, Document, Documents, Env, Mistake, Warning, position};
+use crate::config::{Accounts, Config, Document, Documents, Env, Mistake, Warning, position};
 use crate::provider::Catalogue;
 
 /// The secret's name as findings show it.
@@ -33,6 +33,8 @@ pub struct Home {
 pub struct Loaded {
     /// The checked configuration.
     pub config: Arc<Config>,
+    /// Who may sign in, and what for.
+    pub accounts: Accounts,
     /// What is probably not meant.
     pub warnings: Vec<Warning>,
     /// The keys of this home.
@@ -194,12 +196,14 @@ fn read_and_check(home: &Home, env: &Env) -> Result<(Loaded, Documents), Vec<Mis
         models: reader.document(MODELS),
         projects: reader.document(PROJECTS),
     };
-    for name in [USERS, ROLES] {
-        let document = reader.document(name);
-        if !document.text.is_empty() && !document.value.is_array() && !document.value.is_null() {
-            reader.mistakes.push(Mistake::of_file(name, "no array", "an array"));
+    let (users, roles) = (reader.document(USERS), reader.document(ROLES));
+    let accounts = match Accounts::check(&users, &roles, &mut reader.warnings) {
+        Ok(accounts) => accounts,
+        Err(mistakes) => {
+            reader.mistakes.extend(mistakes);
+            Accounts::default()
         }
-    }
+    };
     let catalogue = reader.catalogue();
     let keys = reader.keys(env);
     let Reader { mut mistakes, mut warnings, watch, .. } = reader;
@@ -213,7 +217,7 @@ fn read_and_check(home: &Home, env: &Env) -> Result<(Loaded, Documents), Vec<Mis
     match Config::check(&documents, Arc::new(catalogue), env, &keys, &mut warnings) {
         Ok(config) if mistakes.is_empty() => {
             let config = Arc::new(config);
-            Ok((Loaded { config, warnings, keys, takeover, watch }, documents))
+            Ok((Loaded { config, accounts, warnings, keys, takeover, watch }, documents))
         }
         other => {
             mistakes.extend(other.err().into_iter().flatten());

@@ -97,7 +97,7 @@ fn a_home_with_a_mistake_is_left_as_it_is() {
         (PROJECTS, "[]]", (1, 3)),
         (SETTINGS, "{\"port\": \"x\"}", (1, 10)),
         (USERS, "nope", (1, 2)),
-        (ROLES, "{}", (0, 0)),
+        (ROLES, "{}", (1, 1)),
         (PROVIDERS, "{\n\"providers\": 3}", (2, 14)),
         (SECRET, "short", (0, 0)),
         (SETTINGS, "{\"port\": 1, \"port\": 2}", (1, 13)),
