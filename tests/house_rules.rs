@@ -43,7 +43,19 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("simulate", &["dialect", "limits"]),
     (
         "snapshot",
-        &["auth", "budget", "config", "dialect", "http1", "net::tls", "provider", "simulate", "upstream"],
+        &[
+            "auth",
+            "budget",
+            "config",
+            "dialect",
+            "http1",
+            "net::tls",
+            "provider",
+            // Policies as requests meet them are made with the snapshot; the choice itself looks into it.
+            "routing::Plan",
+            "simulate",
+            "upstream",
+        ],
     ),
     ("routing", &["config", "dialect", "snapshot"]),
     // Names are looked up in the snapshot when a trace is spelled, not while the request runs.

@@ -20,11 +20,15 @@ const MESSAGE: Weight = 4 * TOKEN;
 /// What a tool costs beside its name, description and schema.
 const TOOL: Weight = 12 * TOKEN;
 /// A picture whose size is not known; providers take from 85 (small) to 1,600 (large).
-const IMAGE: Weight = 1_000 * TOKEN;
+pub(super) const IMAGE_TOKENS: u64 = 1_000;
+/// The same, weighed.
+const IMAGE: Weight = IMAGE_TOKENS * TOKEN;
 /// A picture that is looked at from afar (OpenAI's `detail: low`).
-const IMAGE_LOW: Weight = 85 * TOKEN;
+pub(super) const IMAGE_LOW_TOKENS: u64 = 85;
+/// The same, weighed.
+const IMAGE_LOW: Weight = IMAGE_LOW_TOKENS * TOKEN;
 /// Bytes of a document, of sound or of film behind one token: 1,500 tokens for a PDF page of 60 KB.
-const BYTES_PER_TOKEN: u64 = 40;
+pub(super) const BYTES_PER_TOKEN: u64 = 40;
 
 /// About how many input tokens a request has.
 pub(super) fn input_tokens(request: &Request<'_>) -> u64 {

@@ -17,6 +17,7 @@ pub mod ir;
 pub mod loss;
 mod media;
 mod members;
+mod needs;
 mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
@@ -36,6 +37,7 @@ mod whole;
 mod logprobs_tests;
 
 pub use effort::Effort;
+pub use needs::{Features, Needs};
 pub use proof::ProofKey;
 pub use shape::UsageShape;
 pub use sight::ProviderError;

@@ -1,5 +1,6 @@
 //! What a [`Scanner`](super::scan::Scanner) hands out: names, values, faults.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::text;
@@ -129,6 +130,15 @@ impl<'a> Key<'a> {
     /// The name between its quotes, still escaped.
     pub fn escaped(&self) -> &'a [u8] {
         self.raw
+    }
+
+    /// The name, decoded; empty if it is no text.
+    pub fn name(&self) -> Cow<'a, [u8]> {
+        if self.escaped {
+            Cow::Owned(text::unescape(self.raw).unwrap_or_default().into_bytes())
+        } else {
+            Cow::Borrowed(self.raw)
+        }
     }
 
     /// Whether this is the name `name`, however it is escaped.

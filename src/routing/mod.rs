@@ -1,12 +1,21 @@
 //! Candidates and request facts to a ranked list. Pure: same input, same ranking.
 //!
-//! Owns which models of a project may answer and in which order: those that speak the client's dialect, then those that
-//! need a translation, each in the project's order. The requested name chooses nothing, unless the project says so: then
-//! candidates that it names come first (`prefer`) or stand alone (`pin`).
+//! Owns which models of a project may answer and in which order. Without policies: those that speak the client's dialect,
+//! then those that need a translation, each in the project's order. With policies: [`Pool`]. The requested name chooses
+//! nothing, unless the project says so: then candidates that it names come first (`prefer`) or stand alone (`pin`).
 //!
-//! Source: the project's routing specification, section 2.
+//! Source: the project's routing specification, sections 2 to 4.
 
+mod explained;
 pub mod metrics;
+mod plan;
+mod policies;
+mod pool;
+
+pub use explained::{Applied, Considered, Exclusion, Explained, Note, Part, Reason, Score};
+pub use plan::{Asks, Plan, Policies, Traits};
+pub use policies::budget_remaining::headroom;
+pub use pool::{Candidate, Dry, External, Inputs, Pool, Standing};
 
 use crate::config::{HonorRequestedModel, Project};
 use crate::dialect::Dialect;
@@ -39,7 +48,10 @@ pub enum NoCandidate {
 /// Names that leave the choice to the gateway.
 const AUTOMATIC: [&str; 4] = ["", "auto", "routerly/auto", "routerly/ada"];
 
-/// Indexes of the targets that can answer, best first.
+/// Indexes of the targets that can answer, best first, as far as no policy has a say.
+///
+/// # Errors
+/// There is none.
 pub fn rank(
     snapshot: &Snapshot,
     project: &Project,
@@ -47,6 +59,19 @@ pub fn rank(
     ranked: &mut Vec<usize>,
 ) -> Result<(), NoCandidate> {
     ranked.clear();
+    let count = each_candidate(snapshot, project, wanted, |at, _, _, target| ranked.insert(at, target))?;
+    ranked.truncate(count);
+    Ok(())
+}
+
+/// Calls `insert` for each candidate with where it is to be inserted in the list so far, its class (0: named and native,
+/// 1: named, 2: native, 3: neither), its place in the project and its target. How many of the list count in the end.
+fn each_candidate(
+    snapshot: &Snapshot,
+    project: &Project,
+    wanted: Wanted<'_>,
+    mut insert: impl FnMut(usize, usize, usize, usize),
+) -> Result<usize, NoCandidate> {
     let mut other_dialect = None;
     let mut any_named = false;
     let wished = match project.honor_requested_model {
@@ -55,9 +80,8 @@ pub fn rank(
             wanted.model.filter(|name| !AUTOMATIC.contains(name))
         }
     };
-    // Named and native, named, native, the rest.
     let mut counts = [0_usize; 4];
-    for entry in &project.models {
+    for (place, entry) in project.models.iter().enumerate() {
         let target = &snapshot.targets[entry.model];
         if !target.is_usable() || (target.model.capabilities.embedding == Some(true)) != wanted.embedding {
             continue;
@@ -73,21 +97,20 @@ pub fn rank(
             continue;
         }
         let class = 2 * usize::from(!named) + usize::from(!native);
-        let place = counts[..=class].iter().sum();
-        ranked.insert(place, entry.model);
+        insert(counts[..=class].iter().sum(), class, place, entry.model);
         counts[class] += 1;
     }
-    let named_count = counts[0] + counts[1];
+    let mut count = counts.iter().sum();
     if let (HonorRequestedModel::Pin, Some(_)) = (project.honor_requested_model, wished) {
         if !any_named {
             return Err(NoCandidate::Unknown);
         }
-        ranked.truncate(named_count);
+        count = counts[0] + counts[1];
     }
-    match (ranked.is_empty(), other_dialect) {
-        (false, _) => Ok(()),
-        (true, Some(dialect)) => Err(NoCandidate::OtherDialect(dialect)),
-        (true, None) => Err(NoCandidate::NoneUsable),
+    match (count, other_dialect) {
+        (1.., _) => Ok(count),
+        (0, Some(dialect)) => Err(NoCandidate::OtherDialect(dialect)),
+        (0, None) => Err(NoCandidate::NoneUsable),
     }
 }
 

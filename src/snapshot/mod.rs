@@ -13,6 +13,7 @@ use crate::auth::{Principal, TokenIndex, TokenKey};
 use crate::config::{Config, Token};
 use crate::dialect::ProofKey;
 use crate::net::tls;
+use crate::routing::Plan;
 use crate::upstream::{Endpoint, Scheme};
 
 pub use target::Target;
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub targets: Vec<Target>,
     /// Where targets lead; [`Target::endpoint`] counts in here.
     pub endpoints: Vec<Endpoint>,
+    /// Policies, as requests meet them.
+    pub routing: Plan,
     /// Trust for `https` endpoints; none while there is no such endpoint.
     pub client_tls: Option<Arc<ClientConfig>>,
     /// Certificate of the listener; none for plain HTTP.
@@ -75,7 +78,9 @@ impl Snapshot {
             return Err(mistakes);
         }
         let tokens = TokenIndex::build(key, &config);
-        Ok(Self { generation, config, tokens, proofs, targets, endpoints, client_tls, server_tls })
+        let models = config.models().iter().map(|model| &**model);
+        let routing = Plan::build(models, config.projects().iter().map(|project| &**project));
+        Ok(Self { generation, config, tokens, proofs, targets, endpoints, routing, client_tls, server_tls })
     }
 
     /// The token behind a principal of this snapshot.
