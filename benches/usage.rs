@@ -1,14 +1,13 @@
-//! What accounting costs a core per request: the record, its way into the journal, the price, the counters, the log line.
+//! What accounting costs a core per request: the record, its way into the journal, the price, the log line.
 
 use std::hint::black_box;
 
 use divan::Bencher;
-use routerly::budget::counters::{CoreCounters, CounterKey};
 use routerly::budget::money::Picodollars;
 use routerly::budget::price::{Cost, Price, Rates, Tier};
 use routerly::dialect::Usage;
 use routerly::limits::JOURNAL_BYTES_DEFAULT;
-use routerly::store::journal::Journal;
+use routerly::store::journal::{Facts, Journal};
 use routerly::store::usage::UsageRecord;
 use routerly::telemetry::access::AccessLine;
 use routerly::telemetry::ids::{TraceId, TraceIds};
@@ -53,6 +52,7 @@ fn record() -> UsageRecord<'static> {
         cost: Cost { input: Picodollars(624_800_000), output: Picodollars(3_450_000_000) },
         rates: Rates { input: 2_000_000, output: 10_000_000, cached: 200_000, cache_write: 2_500_000 },
         latency_ms: 2_345,
+        admitted_ms: None,
         ttft_ms: Some(432),
         overhead_us: 17,
         attempt: 1,
@@ -73,17 +73,18 @@ fn record_to_json(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn record_to_json_and_journal(bencher: Bencher<'_, '_>) {
     let (mut writer, mut reader) = Journal::volatile(JOURNAL_BYTES_DEFAULT).expect("memory").split();
-    let (record, mut out, mut batch) = (record(), Vec::with_capacity(2048), Vec::new());
+    let (record, facts) = (record(), Facts::default());
+    let (mut batch, mut records) = (Vec::new(), Vec::new());
     let mut number = 0_u32;
     bencher.bench_local(|| {
-        out.clear();
-        black_box(&record).write_json(&mut out);
-        writer.append(&out).expect("the ring is emptied in time");
+        let write = |line: &mut Vec<u8>| black_box(&record).write_json(line);
+        writer.append(black_box(&facts), write).expect("the ring is emptied in time");
         // The control thread's part, here amortised over 1,000 records.
         number += 1;
         if number.is_multiple_of(1_000) {
             batch.clear();
-            reader.drain(&mut batch);
+            records.clear();
+            reader.drain(&mut batch, &mut records);
             reader.commit_merged(reader.drained());
         }
     });
@@ -93,17 +94,6 @@ fn record_to_json_and_journal(bencher: Bencher<'_, '_>) {
 fn price_to_cost(bencher: Bencher<'_, '_>) {
     let price = price();
     bencher.bench_local(|| black_box(&price).cost(black_box(&USAGE)));
-}
-
-#[divan::bench(args = [1, 100, 10_000])]
-fn count_a_call(bencher: Bencher<'_, '_>, tokens: u32) {
-    let (mut counters, cost) = (CoreCounters::default(), price().cost(&USAGE));
-    let mut number = 0_u32;
-    bencher.bench_local(|| {
-        number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let key = CounterKey { generation: 1, project: 0, owner: 0, token: (number >> 8) % tokens, model: 3 };
-        counters.record(key, false, black_box(&USAGE), &cost);
-    });
 }
 
 #[divan::bench]

@@ -25,11 +25,15 @@ impl WallClock {
         Self { read_at: now(), since_epoch: since_epoch() }
     }
 
-    /// The wall clock's time at `now`, as milliseconds since the Unix epoch.
+    /// The wall clock's time at `now`, which may lie before the reading, as milliseconds since the Unix epoch.
     #[inline]
     #[must_use]
     pub fn unix_ms(&self, now: Instant) -> u64 {
-        (self.since_epoch + now.saturating_duration_since(self.read_at)).as_millis() as u64
+        let time = match now.checked_duration_since(self.read_at) {
+            Some(since) => self.since_epoch + since,
+            None => self.since_epoch.saturating_sub(self.read_at.duration_since(now)),
+        };
+        time.as_millis() as u64
     }
 }
 

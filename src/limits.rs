@@ -149,7 +149,7 @@ pub const JOURNAL_BYTES_MIN: usize = 128 * KIB;
 pub const JOURNAL_BYTES_MAX: usize = 1024 * MIB;
 /// Longest usage record in bytes. A longer one is not recorded and counted as lost; a record whose every string is at
 /// its bound stays below half of this.
-pub const RECORD_BYTES_MAX: usize = 64 * KIB;
+pub const RECORD_BYTES_MAX: usize = 63 * KIB;
 /// A sync of the usage file that takes longer than this, in milliseconds, degrades the store: the journals fill up.
 pub const USAGE_SYNC_STALL_MS: u64 = 5_000;
 /// Records waiting in memory of one core while its ring is full, in bytes. Beyond it records are lost and counted,
@@ -166,8 +166,6 @@ pub const USAGE_SEGMENT_BYTES_DEFAULT: u64 = 256 * MIB as u64;
 pub const USAGE_IMPORT_RECORD_BYTES_MAX: usize = 16 * MIB;
 /// Longest line of a usage file that reports and recovery look into, in bytes. A longer one is counted as unreadable.
 pub const USAGE_LINE_BYTES_MAX: usize = MIB;
-/// Distinct (project, token, model) keys that one core counts between two merges; the rest is counted as "other".
-pub const COUNTER_KEYS_MAX: usize = 65_536;
 /// Most values of one metric label; the smallest are summed under `other`.
 pub const METRIC_LABEL_VALUES_MAX: usize = 1_000;
 /// Log bytes that one thread collects before it hands them to the log writer.

@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sse", &["limits"]),
     ("budget::money", &["telemetry::text"]),
     ("dialect", &["budget::money", "json", "limits", "sse"]),
-    ("budget", &["dialect", "limits"]),
+    ("budget", &["dialect"]),
     // Facts about providers and the configuration made of them
     ("provider", &["dialect"]),
     ("config", &["dialect", "limits", "provider"]),
@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Seen from both sides
     ("telemetry", &["budget", "clock", "dialect", "limits"]),
     ("mailbox::reply", &[]),
-    ("mailbox", &["budget", "config::settings", "limits", "snapshot", "store::responses"]),
+    ("mailbox", &["config::settings", "limits", "snapshot", "store::responses"]),
     // The data plane, from the socket up
     ("net", &["limits"]),
     ("upstream", &["clock", "http1", "limits", "mailbox::Reply", "net"]),
@@ -66,7 +66,6 @@ const ROOMS: &[(&str, &[&str])] = &[
         "shard",
         &[
             "auth::Prover",
-            "budget",
             "clock",
             "dialect::UsageShape",
             "limits",
@@ -98,6 +97,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "simulate",
             "snapshot",
             "sse",
+            "store::journal::Facts",
             "store::responses",
             "store::usage::UsageRecord",
             "telemetry",

@@ -373,8 +373,8 @@ mod tests {
         fs::write(segments_dir(&data).join("usage-2026-01-01.json"), format!("{old}\n")).unwrap();
         fs::write(usage_path(&data), format!("{}\n", new.join("\n"))).unwrap();
         let (mut writer, _) = Journal::open(&journal_path(&data, 0), JOURNAL_BYTES_MIN).unwrap().0.split();
-        writer.append(new[2].as_bytes()).unwrap();
-        writer.append(waiting.as_bytes()).unwrap();
+        writer.append_line(new[2].as_bytes()).unwrap();
+        writer.append_line(waiting.as_bytes()).unwrap();
         home
     }
 

@@ -3,9 +3,9 @@
 //! Owns the merge of the journals, the sums of the counters, the reload of the configuration and the rendering of
 //! the metrics page. It never touches a socket of the data plane.
 
+mod books;
 pub mod keeper;
 
-use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
@@ -15,12 +15,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::auth::TokenKey;
-use crate::budget::counters::{CounterDeltas, CounterIds, CounterKey, Totals};
 use crate::clock;
 use crate::config::Env;
 use crate::config::settings::{LogLevel, Settings};
 use crate::dialect::ProofKey;
-use crate::limits::{SNAPSHOTS_KEPT_MAX, WATCH_INTERVAL_MS};
+use crate::limits::WATCH_INTERVAL_MS;
 use crate::mailbox::{Mailbox, ToControl, ToKeeper};
 use crate::snapshot::Snapshot;
 use crate::store::home::{self, Home};
@@ -30,6 +29,7 @@ use crate::store::watch::Watch;
 use crate::telemetry::log::{self, Level, Log, Value};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::prometheus;
+use books::Books;
 
 /// What the control thread takes over at start.
 pub struct Control {
@@ -60,10 +60,7 @@ pub struct Control {
 /// The thread's own state.
 struct State {
     control: Control,
-    totals: Totals,
-    /// Snapshots that cores may still count under, newest last.
-    generations: Vec<Arc<Snapshot>>,
-    ids: HashMap<CounterKey, CounterIds>,
+    books: Books,
     /// The settings that the cores were started with.
     started_with: Settings,
     next_watch: Instant,
@@ -76,18 +73,15 @@ pub fn run(control: Control, inbox: &Receiver<ToControl>) {
     let first = control.mailbox.snapshot();
     let mut state = State {
         started_with: first.config.settings().clone(),
-        generations: vec![first],
+        books: Books::new(first),
         control,
-        totals: Totals::default(),
-        ids: HashMap::new(),
         next_watch: now,
         was_degraded: false,
     };
-    state.control.metrics.control.config_generation.set(state.generations[0].generation);
+    state.control.metrics.control.config_generation.set(state.books.newest().generation);
     loop {
-        let interval =
-            state.generations.last().map(|snapshot| snapshot.config.settings().journal.merge_interval);
-        match inbox.recv_timeout(interval.unwrap_or(Duration::from_millis(100))) {
+        let interval = state.books.newest().config.settings().journal.merge_interval;
+        match inbox.recv_timeout(interval) {
             Ok(ToControl::Finish) => break,
             Ok(message) => state.handle(message),
             Err(RecvTimeoutError::Timeout) => {}
@@ -108,12 +102,11 @@ pub fn run(control: Control, inbox: &Receiver<ToControl>) {
 impl State {
     fn handle(&mut self, message: ToControl) {
         match message {
-            ToControl::Counted(mut deltas) => self.count(&mut deltas),
             ToControl::Metrics(reply) => {
                 let mut page = Vec::new();
                 prometheus::render(
                     &self.control.metrics,
-                    &self.totals,
+                    self.books.totals(),
                     self.control.log.lines_dropped(),
                     &mut page,
                 );
@@ -136,16 +129,11 @@ impl State {
         }
     }
 
-    fn count(&mut self, deltas: &mut CounterDeltas) {
-        let (generations, ids) = (&self.generations, &mut self.ids);
-        self.totals.merge(deltas, |key| ids.entry(*key).or_insert_with(|| ids_of(generations, key)).clone());
-    }
-
     fn tick(&mut self) {
         let now = clock::now();
         self.look_after_predecessor();
         if let Some(merger) = &mut self.control.merger {
-            let stats = merger.tick(now, clock::unix_ms());
+            let stats = merger.tick(now, clock::unix_ms(), &mut self.books);
             self.publish(&stats);
         }
         if now >= self.next_watch && self.control.merger.is_some() {
@@ -158,6 +146,7 @@ impl State {
     }
 
     fn publish(&mut self, stats: &MergeStats) {
+        self.books.end_tick();
         let metrics = &self.control.metrics.control;
         metrics.usage_records.add(stats.records);
         metrics.usage_bytes.add(stats.bytes);
@@ -196,14 +185,12 @@ impl State {
         for warning in &loaded.warnings {
             log::warn("configuration", &[("warning", Value::Display(warning))]);
         }
-        let generation = self.generations.last().map_or(0, |snapshot| snapshot.generation) + 1;
+        let generation = self.books.newest().generation + 1;
         let root: PathBuf = self.control.home.root().to_owned();
         let (tokens, proofs) = (self.control.token_key.clone(), self.control.proof_key.clone());
         match Snapshot::build(loaded.config, tokens, proofs, generation, &root) {
             Ok(mut snapshot) => {
-                if let Some(before) = self.generations.last() {
-                    snapshot.tokens.remember(&before.tokens);
-                }
+                snapshot.tokens.remember(&self.books.newest().tokens);
                 self.put_in_force(Arc::new(snapshot), why);
             }
             Err(mistakes) => {
@@ -221,11 +208,7 @@ impl State {
         let responses = snapshot.config.settings().responses;
         let waiting = self.started_with.restart_needed(snapshot.config.settings());
         let fields = [("generation", Value::Integer(snapshot.generation)), ("why", Value::Text(why))];
-        self.generations.push(Arc::clone(&snapshot));
-        if self.generations.len() > SNAPSHOTS_KEPT_MAX {
-            let gone = self.generations.remove(0).generation;
-            self.ids.retain(|key, _| key.generation != gone);
-        }
+        self.books.begin_generation(Arc::clone(&snapshot));
         self.control.mailbox.publish(snapshot);
         log::info("configuration in force", &fields);
         // A full queue is no reason to wait here: the next reload says it again.
@@ -245,7 +228,7 @@ impl State {
             self.control.merger = Some(merger);
             return Err(reason);
         }
-        let stats = merger.finish(clock::now(), clock::unix_ms());
+        let stats = merger.finish(clock::now(), clock::unix_ms(), &mut self.books);
         self.publish(&stats);
         log::flush();
         Ok(merger)
@@ -269,7 +252,7 @@ impl State {
 
     fn finish(mut self) {
         if let Some(merger) = &mut self.control.merger {
-            let stats = merger.finish(clock::now(), clock::unix_ms());
+            let stats = merger.finish(clock::now(), clock::unix_ms(), &mut self.books);
             self.publish(&stats);
         }
         log::flush();
@@ -284,22 +267,5 @@ pub fn level_of(snapshot: &Snapshot) -> Level {
         LogLevel::Info => Level::Info,
         LogLevel::Warn => Level::Warn,
         LogLevel::Error => Level::Error,
-    }
-}
-
-fn ids_of(generations: &[Arc<Snapshot>], key: &CounterKey) -> CounterIds {
-    let Some(snapshot) = generations.iter().find(|snapshot| snapshot.generation == key.generation) else {
-        return CounterIds::default();
-    };
-    let project = snapshot.config.projects().get(key.project as usize);
-    CounterIds {
-        project: project.map(|project| project.id.as_str().into()),
-        token: snapshot
-            .config
-            .projects()
-            .get(key.owner as usize)
-            .and_then(|owner| owner.tokens.get(key.token as usize))
-            .map(|token| token.id.as_str().into()),
-        model: snapshot.targets.get(key.model as usize).map(|target| target.model.id.as_str().into()),
     }
 }

@@ -4,12 +4,13 @@
 //! the metrics. What nobody settled is settled when the ledger is dropped, so that a cancelled request or a panic
 //! leaves a record as well. The access line is written last.
 
+mod booking;
+
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::request::Request;
 use crate::auth::Principal;
-use crate::budget::counters::CounterKey;
 use crate::budget::money::Picodollars;
 use crate::budget::price::Cost;
 use crate::clock;
@@ -18,10 +19,9 @@ use crate::dialect::{StreamEnd, UsageTap};
 use crate::respond::GatewayError;
 use crate::shard::{Shard, View};
 use crate::snapshot::Target;
-use crate::store::usage::UsageRecord;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::ids::TraceId;
-use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
+use crate::telemetry::labels::{EndedBy, Endpoint, Outcome, UsageSource};
 use crate::telemetry::log::{self, Level, Value};
 use crate::trace::{Answered, Audience, Call, Caller, Entry, Failure, Intake, Speller, Step, Steps};
 
@@ -62,6 +62,8 @@ pub(super) struct Ledger {
     project: u32,
     endpoint: Endpoint,
     started: Instant,
+    /// Wall clock when the request was admitted.
+    admitted_ms: u64,
     stream: bool,
     /// An event stream is on its way to the client.
     relaying: bool,
@@ -103,6 +105,7 @@ impl Ledger {
             project: request.project,
             endpoint: request.endpoint,
             started: request.started,
+            admitted_ms: shard.unix_ms(request.started),
             stream: false,
             relaying: false,
             requested_model: String::new(),
@@ -467,63 +470,6 @@ impl Ledger {
             output: output_chars.div_ceil(CHARS_PER_TOKEN),
             ..Usage::default()
         }
-    }
-
-    /// Writes the record and counts the call. Returns when that was.
-    fn book(&mut self, open: Open, usage: Usage, source: UsageSource, ending: &Ending<'_>) -> Instant {
-        let view = Rc::clone(&self.view);
-        let snapshot = &view.snapshot;
-        let target = &snapshot.targets[open.target];
-        let cost = target.price.cost(&usage);
-        self.usage = usage;
-        self.cost = self.cost.saturating_add(cost.total());
-        if source == UsageSource::Reported {
-            self.settled_cost = Some(cost);
-        }
-        let project = &snapshot.config.projects()[self.project as usize];
-        let token = snapshot.token(self.principal);
-        let now = clock::now();
-        let unix_ms = self.shard.unix_ms(now);
-        let record = UsageRecord {
-            id: self.shard.trace_id(unix_ms),
-            trace_id: self.trace,
-            timestamp: self.shard.timestamps.borrow_mut().format(unix_ms),
-            project_id: &project.id,
-            token_id: Some(&token.id),
-            model_id: &target.model.id,
-            provider: &target.model.provider.id,
-            requested_model: &self.requested_model,
-            endpoint: self.endpoint,
-            call_type: CallType::Completion,
-            stream: self.stream,
-            http_status: self.status,
-            outcome: ending.outcome,
-            ended_by: ending.ended_by,
-            error_message: ending.error,
-            usage,
-            usage_source: source,
-            cost,
-            rates: target.price.rates(usage.input),
-            latency_ms: now.duration_since(self.started).as_millis() as u64,
-            ttft_ms: self.first_byte.map(|after| after.as_millis() as u64),
-            overhead_us: self.overhead_at(now).as_micros() as u64,
-            attempt: self.attempts,
-            conversation_id: self.conversation.as_deref(),
-        };
-        let mut line = self.shard.take_head();
-        record.write_json(&mut line);
-        // A full journal is counted by the writer and shown by health; the answer goes on.
-        let _ = self.shard.journal.borrow_mut().append(&line);
-        self.shard.give_back_head(line);
-        let key = CounterKey {
-            generation: snapshot.generation,
-            project: self.project,
-            owner: self.principal.project,
-            token: self.principal.token,
-            model: open.model_index,
-        };
-        self.shard.counters.borrow_mut().record(key, ending.outcome != Outcome::Success, &usage, &cost);
-        now
     }
 
     fn finish(&mut self) {

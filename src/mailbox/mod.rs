@@ -12,7 +12,6 @@ use arc_swap::ArcSwap;
 
 pub use reply::Reply;
 
-use crate::budget::counters::CounterDeltas;
 use crate::config::settings::ResponsesSettings;
 use crate::limits::{CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX};
 use crate::snapshot::Snapshot;
@@ -21,8 +20,6 @@ use crate::store::responses::{Missing, Turn};
 /// What the control thread is told or asked.
 #[derive(Debug)]
 pub enum ToControl {
-    /// What one core counted since its last message, under the indexes of each key's generation.
-    Counted(CounterDeltas),
     /// Render the Prometheus page.
     Metrics(Arc<Reply<Arc<[u8]>>>),
     /// Read the configuration again.

@@ -102,6 +102,7 @@ fn run(plan: CorePlan, booted: SyncSender<Booted>) {
         }
         shard.mailbox.stopped_accepting();
         drain(&shard).await;
+        write_records(&shard).await;
         shard.finish();
     });
 }
@@ -111,6 +112,17 @@ const CUT_GRACE: Duration = Duration::from_secs(1);
 
 /// How long the first request of a connection that was accepted just before may be on its way.
 const FRESH_GRACE: Duration = Duration::from_secs(1);
+
+/// How long records that found their journal full may wait for the control thread to make room.
+const RECORDS_GRACE: Duration = Duration::from_secs(5);
+
+/// Waits until the records of the last requests are in the journal: memory ends with the process.
+async fn write_records(shard: &Shard) {
+    let deadline = clock::now() + RECORDS_GRACE;
+    while !shard.records_are_written() && clock::now() < deadline {
+        monoio::time::sleep(Duration::from_millis(DEADLINE_TICK_MS)).await;
+    }
+}
 
 /// Waits for open requests, at most the drain time-out; what is left then is cut, and has a moment to settle.
 async fn drain(shard: &Rc<Shard>) {

@@ -11,13 +11,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::auth::Prover;
-use crate::budget::counters::{CoreCounters, CounterDeltas};
 use crate::clock::{self, WallClock};
-use crate::mailbox::{Mailbox, ToControl};
+use crate::mailbox::Mailbox;
 use crate::net::{BufferPool, Deadlines};
 use crate::store::journal::JournalWriter;
 use crate::telemetry::ids::{TraceId, TraceIds};
-use crate::telemetry::log;
+use crate::telemetry::log::{self, Value};
 use crate::telemetry::metrics::CoreMetrics;
 use crate::telemetry::text::TimestampFormatter;
 use crate::upstream::Resolver;
@@ -60,8 +59,6 @@ pub struct Shard {
     pub metrics: Arc<CoreMetrics>,
     /// Usage records on their way out.
     pub journal: RefCell<JournalWriter>,
-    /// Calls, tokens and cost since the last message to the control thread.
-    pub counters: RefCell<CoreCounters>,
     /// Formats the time of records.
     pub timestamps: RefCell<TimestampFormatter>,
     /// Computes slow hashes of tokens.
@@ -90,7 +87,6 @@ impl Shard {
             mailbox: parts.mailbox,
             metrics: parts.metrics,
             journal: RefCell::new(parts.journal),
-            counters: RefCell::default(),
             timestamps: RefCell::default(),
             prover: parts.prover,
             ids: RefCell::new(parts.ids),
@@ -114,8 +110,6 @@ impl Shard {
 
     #[cold]
     fn renew_view(&self, old: &Rc<View>) -> Rc<View> {
-        // What was counted under the old indexes leaves before they change their meaning.
-        self.flush_counters();
         let view = Rc::new(View::new(self.mailbox.snapshot(), Some(old)));
         *self.view.borrow_mut() = Rc::clone(&view);
         view
@@ -196,7 +190,7 @@ impl Shard {
         self.tick_ms.get()
     }
 
-    /// What a core does every [`crate::limits::DEADLINE_TICK_MS`]: deadlines, counters, log lines, idle pools.
+    /// What a core does every [`crate::limits::DEADLINE_TICK_MS`]: deadlines, waiting records, log lines, idle pools.
     pub fn tick(self: &Rc<Self>) {
         self.wall.set(WallClock::read());
         let now_ms = clock::now().duration_since(self.started).as_millis() as u64;
@@ -206,11 +200,7 @@ impl Shard {
         self.publish_journal_counts();
         log::flush();
         let view = self.view();
-        let merge_ms = view.snapshot.config.settings().journal.merge_interval.as_millis() as u64;
         let tick = crate::limits::DEADLINE_TICK_MS;
-        if now_ms / merge_ms.max(tick) != now_ms.saturating_sub(tick) / merge_ms.max(tick) {
-            self.flush_counters();
-        }
         if now_ms / 1000 != now_ms.saturating_sub(tick) / 1000 {
             for pool in &view.pools {
                 pool.sweep(now_ms);
@@ -225,25 +215,22 @@ impl Shard {
         self.metrics.journal_lost.set(counts.lost);
     }
 
-    /// Sends what was counted. A full queue leaves it here for the next time.
-    pub fn flush_counters(&self) {
-        let mut counters = self.counters.borrow_mut();
-        if counters.is_empty() {
-            return;
-        }
-        let mut deltas = CounterDeltas::default();
-        counters.drain(&mut deltas);
-        if let Err(ToControl::Counted(mut deltas)) = self.mailbox.send(ToControl::Counted(deltas)) {
-            counters.restore(&mut deltas);
-        }
+    /// Whether all records are in the journal, after a try to move those there that wait in memory.
+    pub fn records_are_written(&self) -> bool {
+        self.journal.borrow_mut().tick()
     }
 
-    /// The last words of a core: everything still in its hands goes to the control thread.
+    /// The last words of a core: what still waits for room in the journal is lost, and counted so.
     pub fn finish(self: &Rc<Self>) {
         self.tick();
-        let mut deltas = CounterDeltas::default();
-        self.counters.borrow_mut().drain(&mut deltas);
-        self.mailbox.send_blocking(ToControl::Counted(deltas));
+        let lost = self.journal.borrow_mut().give_up();
+        if lost > 0 {
+            log::error(
+                "usage records were lost: no room in the journal",
+                &[("records", Value::Integer(lost))],
+            );
+        }
+        self.publish_journal_counts();
         log::flush();
     }
 

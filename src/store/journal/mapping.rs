@@ -25,12 +25,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
+use super::frame::Layout;
 use crate::limits::{JOURNAL_BYTES_MAX, JOURNAL_BYTES_MIN};
 
 /// Bytes before the ring: one page, so that the ring starts on a page of its own.
 pub(super) const HEADER_BYTES: u64 = 4096;
 const MAGIC: &[u8; 8] = b"rtlyjnl\n";
-const VERSION: u64 = 1;
+/// What is written; journals of the version before are read.
+const VERSION: u64 = 2;
+const VERSION_BEFORE: u64 = 1;
 const VERSION_AT: usize = 8;
 const CAPACITY_AT: usize = 16;
 /// The counters lie 128 bytes apart: the line that the producer dirties is not the one that the consumer dirties, also
@@ -44,6 +47,7 @@ pub(super) struct Mapping {
     map: MmapRaw,
     /// Size of the ring: a power of two within the bounds, and `HEADER_BYTES + capacity` bytes are mapped.
     capacity: u64,
+    layout: Layout,
 }
 
 /// Why a file could not be opened as a journal.
@@ -51,7 +55,7 @@ pub(super) struct Mapping {
 pub(super) enum OpenError {
     /// The file system refused.
     Io(io::Error),
-    /// The file is there and is no journal of this version, or its counters contradict each other.
+    /// The file is there and is no journal of a known version, or its counters contradict each other.
     Foreign,
 }
 
@@ -64,21 +68,27 @@ impl From<io::Error> for OpenError {
 /// The header as it lies in a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Header {
+    pub(super) layout: Layout,
     pub(super) capacity: u64,
     pub(super) written: u64,
     pub(super) merged: u64,
 }
 
 impl Header {
-    /// Reads a header; `None` when this is no journal of this version or its numbers cannot be.
+    /// Reads a header; `None` when this is no journal of a known version or its numbers cannot be.
     pub(super) fn parse(bytes: &[u8]) -> Option<Self> {
         let number = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
-        if bytes.get(..MAGIC.len())? != MAGIC || number(VERSION_AT)? != VERSION {
+        if bytes.get(..MAGIC.len())? != MAGIC {
             return None;
         }
+        let layout = match number(VERSION_AT)? {
+            VERSION => Layout::FactsAndLine,
+            VERSION_BEFORE => Layout::Line,
+            _ => return None,
+        };
         let (written, merged) = (number(WRITTEN_AT)?, number(MERGED_AT)?);
         // The counters of one page can reach the disk at different moments: `merged` ahead means that nothing waits.
-        let header = Self { capacity: number(CAPACITY_AT)?, written: written.max(merged), merged };
+        let header = Self { layout, capacity: number(CAPACITY_AT)?, written: written.max(merged), merged };
         let bounds = JOURNAL_BYTES_MIN as u64..=JOURNAL_BYTES_MAX as u64;
         let possible = header.capacity.is_power_of_two()
             && bounds.contains(&header.capacity)
@@ -100,7 +110,7 @@ impl Mapping {
         let header = Header::parse(&bytes).ok_or(OpenError::Foreign)?;
         let file_bytes = HEADER_BYTES + header.capacity;
         reserve(&mut file, file_bytes)?;
-        let mapping = Self::map(&file, header.capacity)?;
+        let mapping = Self::map(&file, header.layout, header.capacity)?;
         mapping.written().store(header.written, Ordering::Release);
         Ok(mapping)
     }
@@ -114,7 +124,7 @@ impl Mapping {
         if file.metadata()?.len() < HEADER_BYTES + header.capacity {
             return Err(OpenError::Foreign);
         }
-        Ok(Self::map(&file, header.capacity)?)
+        Ok(Self::map(&file, header.layout, header.capacity)?)
     }
 
     /// Makes an empty journal at `path`; the file appears under its name when it is whole.
@@ -142,22 +152,27 @@ impl Mapping {
             let _ = fs::remove_file(&unfinished);
             return Err(error);
         }
-        Self::map(&file, capacity)
+        Self::map(&file, Layout::FactsAndLine, capacity)
     }
 
     /// A journal without a file.
     pub(super) fn anonymous(capacity: u64) -> io::Result<Self> {
         let map = MmapMut::map_anon((HEADER_BYTES + capacity) as usize)?;
-        Ok(Self { map: MmapRaw::from(map), capacity })
+        Ok(Self { map: MmapRaw::from(map), capacity, layout: Layout::FactsAndLine })
     }
 
-    fn map(file: &File, capacity: u64) -> io::Result<Self> {
+    fn map(file: &File, layout: Layout, capacity: u64) -> io::Result<Self> {
         let map = MmapOptions::new().len((HEADER_BYTES + capacity) as usize).map_raw(file)?;
-        Ok(Self { map, capacity })
+        Ok(Self { map, capacity, layout })
     }
 
     pub(super) fn capacity(&self) -> u64 {
         self.capacity
+    }
+
+    /// What its entries are made of.
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
     }
 
     /// Position up to which records are complete. Stored by the producer alone.

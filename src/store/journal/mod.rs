@@ -11,20 +11,22 @@
 //!          │ 0 magic  8 version  16 capacity         │ frame, frame, …, skip mark, frame, …            │
 //!          │ 128 written (u64)   256 merged (u64)    │ a frame starts at a multiple of 8, never wraps  │
 //!          └─────────────────────────────────────────┴─────────────────────────────────────────────────┘
-//! frame    [length u32][check u32][JSON line, no line feed][padding to 8]
+//! frame    [length u32][check u32][facts, 96 bytes][JSON line, no line feed][padding to 8]
 //! counters merged ≤ written ≤ merged + capacity; both only grow; a byte's place is its position modulo capacity
 //! ```
 //!
-//! The check is the CRC-32 of the line mixed with the frame's position, so that a frame left by an earlier lap never
-//! passes for one of this lap. All numbers are little-endian.
+//! The check is the CRC-32 of facts and line mixed with the frame's position, so that a frame left by an earlier lap never
+//! passes for one of this lap. The length is that of both. All numbers are little-endian. Journals of version 1, whose
+//! frames have no [`Facts`], are read and no longer written.
 //!
 //! Must not: parse JSON, know `usage.json`, decide what happens when records are lost.
 
+mod facts;
 mod frame;
 mod mapping;
 mod reader;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod writer;
 
 use std::ffi::OsString;
@@ -33,9 +35,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use reader::{Drained, JournalReader, Snapshot, read_snapshot};
+pub use facts::Facts;
+pub use reader::{Drained, DrainedRecord, JournalReader, Snapshot, read_snapshot};
 pub use writer::{JournalCounts, JournalFull, JournalWriter};
 
+use frame::Layout;
 use mapping::{Mapping, OpenError};
 
 /// One core's journal, opened and not yet shared between its two ends.
@@ -51,7 +55,7 @@ pub enum Found {
     Nothing,
     /// A journal; its records wait for the reader.
     Journal,
-    /// Something that is no journal of this version, now under this name; a new journal was made.
+    /// Something that is no journal of a known version, now under this name; a new journal was made.
     Foreign {
         /// Where the old file was moved to.
         moved_to: PathBuf,
@@ -88,11 +92,24 @@ impl Journal {
         self.mapping.capacity() as usize
     }
 
+    /// Whether records can be written to it: not to one of an earlier version.
+    pub fn is_current(&self) -> bool {
+        self.mapping.layout() == Layout::FactsAndLine
+    }
+
     /// Gives the producer's end to a core and the consumer's to the control thread.
     pub fn split(self) -> (JournalWriter, JournalReader) {
-        let mut reader = JournalReader::new(Arc::clone(&self.mapping));
+        debug_assert!(self.is_current(), "a journal of an earlier version is only read");
+        let mapping = Arc::clone(&self.mapping);
+        let reader = self.into_reader();
+        (JournalWriter::new(mapping), reader)
+    }
+
+    /// The consumer's end alone.
+    pub fn into_reader(self) -> JournalReader {
+        let mut reader = JournalReader::new(self.mapping);
         reader.extend_written();
-        (JournalWriter::new(self.mapping), reader)
+        reader
     }
 }
 
@@ -107,7 +124,7 @@ pub fn attach(path: &Path) -> io::Result<JournalReader> {
         Ok(mapping) => Ok(JournalReader::new(Arc::new(mapping))),
         Err(OpenError::Io(error)) => Err(error),
         Err(OpenError::Foreign) => {
-            Err(io::Error::new(io::ErrorKind::InvalidData, "no journal of this version"))
+            Err(io::Error::new(io::ErrorKind::InvalidData, "no journal of a known version"))
         }
     }
 }

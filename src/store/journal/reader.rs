@@ -11,7 +11,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::frame::{FRAME_ALIGN, Frame, read_frame};
+use super::facts::Facts;
+use super::frame::{FRAME_ALIGN, Frame, Layout, read_frame};
 use super::mapping::{HEADER_BYTES, Header, Mapping};
 
 /// What one pass over a ring found.
@@ -23,6 +24,17 @@ pub struct Drained {
     pub bytes: u64,
     /// Stretches of the ring that held no intact frame: torn by a power cut or overwritten by somebody.
     pub corrupt: u64,
+}
+
+/// A record that was handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainedRecord {
+    /// Where its frame begins: positions only grow, and a record that is handed out again has the same.
+    pub position: u64,
+    /// Bytes of its line, with the line feed.
+    pub line_bytes: usize,
+    /// In front of the line; none in a journal of version 1.
+    pub facts: Option<Facts>,
 }
 
 /// The consumer's end. One per journal.
@@ -44,11 +56,12 @@ impl JournalReader {
         Self { mapping, drained: merged, drain_start: merged, merged }
     }
 
-    /// Appends all records that are complete by now to `out`, a line each, and remembers where it stopped.
+    /// Appends all records that are complete by now to `out`, a line each, and to `records`, and remembers where it
+    /// stopped.
     ///
     /// A stretch that holds no intact frame is stepped over and counted; the search for the next frame is safe because
     /// the check of a frame covers its position.
-    pub fn drain(&mut self, out: &mut Vec<u8>) -> Drained {
+    pub fn drain(&mut self, out: &mut Vec<u8>, records: &mut Vec<DrainedRecord>) -> Drained {
         let written = self.mapping.written().load(Ordering::Acquire);
         let capacity = self.mapping.capacity();
         // Positions that cannot be are somebody else's scribbling: there is nothing to read then.
@@ -58,7 +71,8 @@ impl JournalReader {
         // are below `written` (acquired above) and not given back, as only `commit_merged` does that and it takes
         // `&mut self`. The slices live no longer than this call.
         let bytes = |offset, length| unsafe { mapping.read(offset, length) };
-        let (drained, position) = read_frames(bytes, capacity, self.drained, end, out);
+        let place = Place { layout: mapping.layout(), capacity, start: self.drained, end };
+        let (drained, position) = read_frames(bytes, place, out, |record| records.push(record));
         self.drain_start = self.drained;
         self.drained = position;
         drained
@@ -72,6 +86,11 @@ impl JournalReader {
     /// Position up to which records were handed out.
     pub fn drained(&self) -> u64 {
         self.drained
+    }
+
+    /// Position up to which records are complete.
+    pub fn written(&self) -> u64 {
+        self.mapping.written().load(Ordering::Acquire)
     }
 
     /// Gives the space up to `position` back to the producer: what [`JournalReader::drained`] said at some time since
@@ -102,12 +121,12 @@ impl JournalReader {
 
     /// Whether everything written was drained and committed.
     pub fn is_empty(&self) -> bool {
-        self.merged == self.mapping.written().load(Ordering::Acquire)
+        self.merged == self.written()
     }
 
     /// Bytes of the ring that are in use.
     pub fn used_bytes(&self) -> u64 {
-        self.mapping.written().load(Ordering::Acquire).saturating_sub(self.merged)
+        self.written().saturating_sub(self.merged)
     }
 
     /// Size of the ring in bytes.
@@ -133,7 +152,7 @@ impl JournalReader {
         // SAFETY: nothing has been split yet, so there is no producer and the whole ring is ours to read.
         let bytes = |offset, length| unsafe { mapping.read(offset, length) };
         while let Frame::Record { next, .. } | Frame::Skip { next } =
-            read_frame(bytes, capacity, position, end)
+            read_frame(mapping.layout(), bytes, capacity, position, end)
         {
             position = next;
         }
@@ -144,21 +163,30 @@ impl JournalReader {
     }
 }
 
-/// Appends the records between two positions to `out`; returns the position where it stopped.
-fn read_frames<'a>(
-    bytes: impl Fn(u64, u64) -> &'a [u8],
+/// A part of a ring.
+struct Place {
+    layout: Layout,
     capacity: u64,
     start: u64,
     end: u64,
+}
+
+/// Appends the records of `place` to `out` and tells `each` of them; returns the position where it stopped.
+fn read_frames<'a>(
+    bytes: impl Fn(u64, u64) -> &'a [u8],
+    place: Place,
     out: &mut Vec<u8>,
+    mut each: impl FnMut(DrainedRecord),
 ) -> (Drained, u64) {
+    let Place { layout, capacity, start, end } = place;
     let (mut drained, mut position, mut in_damage) = (Drained::default(), start, false);
     let bytes_before = out.len();
     while position < end {
-        let damage = match read_frame(&bytes, capacity, position, end) {
-            Frame::Record { line, next } => {
+        let damage = match read_frame(layout, &bytes, capacity, position, end) {
+            Frame::Record { facts, line, next } => {
                 out.extend_from_slice(line);
                 out.push(b'\n');
+                each(DrainedRecord { position, line_bytes: line.len() + 1, facts: facts.map(Facts::decode) });
                 drained.records += 1;
                 position = next;
                 false
@@ -205,7 +233,8 @@ pub fn read_snapshot(path: &Path) -> io::Result<Snapshot> {
     let mut ring = file;
     ring.resize((HEADER_BYTES + header.capacity) as usize, 0);
     let bytes = |offset: u64, length: u64| &ring[(HEADER_BYTES + offset) as usize..][..length as usize];
-    (snapshot.drained, _) =
-        read_frames(bytes, header.capacity, header.merged, header.written, &mut snapshot.lines);
+    let Header { layout, capacity, written, merged } = header;
+    let place = Place { layout, capacity, start: merged, end: written };
+    (snapshot.drained, _) = read_frames(bytes, place, &mut snapshot.lines, |_| ());
     Ok(snapshot)
 }

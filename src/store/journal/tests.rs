@@ -16,8 +16,25 @@ fn open(path: &Path) -> (JournalWriter, JournalReader) {
 
 fn drain(reader: &mut JournalReader) -> (Vec<String>, Drained) {
     let mut out = vec![];
-    let drained = reader.drain(&mut out);
+    let drained = reader.drain(&mut out, &mut vec![]);
     (String::from_utf8(out).unwrap().lines().map(str::to_owned).collect(), drained)
+}
+
+/// Writes a journal as version 1 had them.
+pub(crate) fn write_version_1(path: &Path, lines: &[String]) {
+    drop(Journal::open(path, JOURNAL_BYTES_MIN).unwrap());
+    let mut file = fs::read(path).unwrap();
+    file[8] = 1;
+    let mut position = 0;
+    for line in lines {
+        let (at, head) = (HEADER + position, frame::frame_head(line.as_bytes(), position as u64));
+        file[at..at + 8].copy_from_slice(&head);
+        file[at + 8..at + 8 + line.len()].copy_from_slice(line.as_bytes());
+        position += (8 + line.len()).next_multiple_of(8);
+    }
+    file[128..136].copy_from_slice(&(position as u64).to_le_bytes());
+    file[256..264].fill(0);
+    fs::write(path, file).unwrap();
 }
 
 fn line(number: usize) -> String {
@@ -29,7 +46,7 @@ fn records_come_out_in_order_and_once() {
     let home = tempfile::tempdir().unwrap();
     let (mut writer, mut reader) = open(&home.path().join("core-0.jnl"));
     for number in 0..100 {
-        writer.append(line(number).as_bytes()).unwrap();
+        writer.append_line(line(number).as_bytes()).unwrap();
     }
     let (lines, drained) = drain(&mut reader);
     assert_eq!(lines, (0..100).map(line).collect::<Vec<_>>());
@@ -46,9 +63,9 @@ fn records_come_out_in_order_and_once() {
 #[test]
 fn only_the_last_drain_is_undone() {
     let (mut writer, mut reader) = Journal::volatile(JOURNAL_BYTES_MIN).unwrap().split();
-    writer.append(b"{\"id\":1}").unwrap();
+    writer.append_line(b"{\"id\":1}").unwrap();
     drain(&mut reader);
-    writer.append(b"{\"id\":2}").unwrap();
+    writer.append_line(b"{\"id\":2}").unwrap();
     for _ in 0..2 {
         assert_eq!(drain(&mut reader).0, ["{\"id\":2}"]);
         reader.undo_drain();
@@ -66,7 +83,7 @@ fn many_laps_lose_and_repeat_nothing() {
     for round in 0..500 {
         let first = next;
         for _ in 0..round % 90 {
-            writer.append(line(next).as_bytes()).unwrap();
+            writer.append_line(line(next).as_bytes()).unwrap();
             next += 1;
         }
         let (lines, drained) = drain(&mut reader);
@@ -82,10 +99,10 @@ fn a_full_ring_spills_then_loses_and_recovers_in_order() {
     let (mut writer, mut reader) = Journal::volatile(JOURNAL_BYTES_MIN).unwrap().split();
     let record = vec![b'r'; 10_000];
     let mut taken = 0_u64;
-    while writer.append(&record).is_ok() {
+    while writer.append_line(&record).is_ok() {
         taken += 1;
     }
-    assert_eq!(taken, (JOURNAL_BYTES_MIN / 10_008 + JOURNAL_SPILL_BYTES_MAX / 10_000) as u64);
+    assert_eq!(taken, (JOURNAL_BYTES_MIN / 10_104 + JOURNAL_SPILL_BYTES_MAX / 10_096) as u64);
     assert!(!writer.accepts());
     assert_eq!(writer.counts().lost, 1);
     let mut seen = 0;
@@ -105,12 +122,57 @@ fn a_full_ring_spills_then_loses_and_recovers_in_order() {
 #[test]
 fn a_record_that_is_too_long_is_counted_as_lost_and_blocks_nothing() {
     let (mut writer, mut reader) = Journal::volatile(JOURNAL_BYTES_MIN).unwrap().split();
-    assert_eq!(writer.append(&vec![b'x'; RECORD_BYTES_MAX + 1]), Err(JournalFull));
-    assert_eq!(writer.append(b""), Err(JournalFull));
-    writer.append(&vec![b'x'; RECORD_BYTES_MAX]).unwrap();
-    writer.append(b"{}").unwrap();
+    assert_eq!(writer.append_line(&vec![b'x'; RECORD_BYTES_MAX + 1]), Err(JournalFull));
+    assert_eq!(writer.append_line(b""), Err(JournalFull));
+    writer.append_line(&vec![b'x'; RECORD_BYTES_MAX]).unwrap();
+    writer.append_line(b"{}").unwrap();
     assert_eq!(drain(&mut reader).1.records, 2);
     assert_eq!(writer.counts().lost, 2);
+}
+
+#[test]
+fn the_longest_record_fits_wherever_the_ring_stands() {
+    let (mut writer, mut reader) = Journal::volatile(JOURNAL_BYTES_MIN).unwrap().split();
+    for before in (0..JOURNAL_BYTES_MIN).step_by(8 * 1024) {
+        for bytes in [before % RECORD_BYTES_MAX + 1, RECORD_BYTES_MAX] {
+            writer.append_line(&vec![b'x'; bytes]).unwrap();
+            assert_eq!(writer.spill_bytes(), 0, "{before}");
+            assert_eq!(drain(&mut reader).1.records, 1);
+            reader.commit_merged(reader.drained());
+        }
+    }
+}
+
+#[test]
+fn facts_come_out_with_their_records() {
+    let (mut writer, mut reader) = Journal::volatile(JOURNAL_BYTES_MIN).unwrap().split();
+    let mut expected = vec![];
+    for number in 0..1_000 {
+        let facts = Facts { input: number, output: number * 2, ..Facts::default() };
+        writer.append(&facts, |entry| entry.extend_from_slice(line(number as usize).as_bytes())).unwrap();
+        expected.push(facts);
+        if number % 50 == 49 {
+            let (mut lines, mut records) = (vec![], vec![]);
+            reader.drain(&mut lines, &mut records);
+            reader.commit_merged(reader.drained());
+            let found: Vec<_> = records.iter().filter_map(|record| record.facts).collect();
+            assert_eq!(found, expected);
+            assert_eq!(records.iter().map(|record| record.line_bytes).sum::<usize>(), lines.len());
+            assert!(records.is_sorted_by_key(|record| record.position));
+            expected.clear();
+        }
+    }
+}
+
+#[test]
+fn what_found_no_room_until_the_end_is_counted_as_lost() {
+    let (mut writer, mut reader) = Journal::volatile(JOURNAL_BYTES_MIN).unwrap().split();
+    for _ in 0..20 {
+        writer.append_line(&[b'r'; 10_000]).unwrap();
+    }
+    let written = drain(&mut reader).1.records;
+    assert_eq!((writer.give_up(), writer.counts().lost), (20 - written, 20 - written));
+    assert!(writer.tick() && writer.spill_bytes() == 0);
 }
 
 #[test]
@@ -119,17 +181,17 @@ fn an_opened_journal_gives_what_the_last_process_left() {
     let path = home.path().join("journal/core-0.jnl");
     let (mut writer, mut reader) = open(&path);
     for number in 0..10 {
-        writer.append(line(number).as_bytes()).unwrap();
+        writer.append_line(line(number).as_bytes()).unwrap();
     }
     drain(&mut reader);
     reader.commit_merged(reader.drained());
     for number in 10..20 {
-        writer.append(line(number).as_bytes()).unwrap();
+        writer.append_line(line(number).as_bytes()).unwrap();
     }
     drain(&mut reader);
     drop((writer, reader));
     let (mut writer, mut reader) = open(&path);
-    writer.append(line(20).as_bytes()).unwrap();
+    writer.append_line(line(20).as_bytes()).unwrap();
     assert_eq!(drain(&mut reader).0, (10..21).map(line).collect::<Vec<_>>());
 }
 
@@ -138,10 +200,10 @@ fn a_record_complete_but_not_announced_is_found_again() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("core-0.jnl");
     let (mut writer, reader) = open(&path);
-    writer.append(b"{\"id\":1}").unwrap();
+    writer.append_line(b"{\"id\":1}").unwrap();
     let before = fs::read(&path).unwrap();
-    writer.append(b"{\"id\":2}").unwrap();
-    writer.append(b"{\"id\":3}").unwrap();
+    writer.append_line(b"{\"id\":2}").unwrap();
+    writer.append_line(b"{\"id\":3}").unwrap();
     drop((writer, reader));
     // The header's page is old, the ring's pages are new.
     let mut mixed = fs::read(&path).unwrap();
@@ -157,9 +219,9 @@ fn frames_of_an_earlier_lap_never_pass_for_new_ones() {
     let path = home.path().join("core-0.jnl");
     let (mut writer, mut reader) = open(&path);
     // Every lap puts frames of the same size at the same places.
-    let record = vec![b'a'; 1024 - 8];
+    let record = vec![b'a'; 1024 - 8 - 96];
     for _ in 0..3 * JOURNAL_BYTES_MIN / 1024 {
-        writer.append(&record).unwrap();
+        writer.append_line(&record).unwrap();
         drain(&mut reader);
         reader.commit_merged(reader.drained());
     }
@@ -176,8 +238,8 @@ fn damage_is_stepped_over_and_counted_at_every_place() {
     let records: Vec<String> = (0..4).map(|number| format!("{{\"id\":\"record {number}\"}}")).collect();
     let mut ends = vec![];
     for record in &records {
-        writer.append(record.as_bytes()).unwrap();
-        ends.push(8 + record.len());
+        writer.append_line(record.as_bytes()).unwrap();
+        ends.push(8 + 96 + record.len());
     }
     drop((writer, reader));
     let intact = fs::read(&path).unwrap();
@@ -207,7 +269,7 @@ fn a_file_cut_short_gives_what_is_left_of_it() {
     let path = home.path().join("core-0.jnl");
     let (mut writer, reader) = open(&path);
     for number in 0..50 {
-        writer.append(line(number).as_bytes()).unwrap();
+        writer.append_line(line(number).as_bytes()).unwrap();
     }
     drop((writer, reader));
     let intact = fs::read(&path).unwrap();
@@ -217,7 +279,7 @@ fn a_file_cut_short_gives_what_is_left_of_it() {
         let (lines, _) = drain(&mut reader);
         assert_eq!(lines, (0..lines.len()).map(line).collect::<Vec<_>>(), "cut at {cut}");
         reader.commit_merged(reader.drained());
-        writer.append(b"{}").unwrap();
+        writer.append_line(b"{}").unwrap();
         assert_eq!(drain(&mut reader).0, ["{}"], "cut at {cut}");
         assert_eq!(fs::metadata(&path).unwrap().len() as usize, intact.len());
     }
@@ -249,7 +311,7 @@ fn what_is_no_journal_is_moved_aside_and_kept() {
         assert_eq!(fs::read(&moved_to).unwrap(), bytes, "{name}");
         assert_eq!(moved_to.to_string_lossy().ends_with(".damaged"), number == 0, "{name}");
         let (mut writer, mut reader) = journal.split();
-        writer.append(b"{}").unwrap();
+        writer.append_line(b"{}").unwrap();
         assert_eq!(drain(&mut reader).0, ["{}"], "{name}");
     }
 }
@@ -279,7 +341,7 @@ fn two_threads_pass_every_record_in_order() {
                 while writer.spill_bytes() > 0 && !writer.tick() {
                     std::thread::yield_now();
                 }
-                writer.append(record.as_bytes()).unwrap();
+                writer.append_line(record.as_bytes()).unwrap();
             }
             while !writer.tick() {
                 std::thread::yield_now();
@@ -304,10 +366,10 @@ fn a_snapshot_shows_what_waits_and_changes_nothing() {
     let home = tempfile::tempdir().unwrap();
     let path = home.path().join("core-0.jnl");
     let (mut writer, mut reader) = open(&path);
-    writer.append(b"{\"id\":1}").unwrap();
+    writer.append_line(b"{\"id\":1}").unwrap();
     drain(&mut reader);
     reader.commit_merged(reader.drained());
-    writer.append(b"{\"id\":2}").unwrap();
+    writer.append_line(b"{\"id\":2}").unwrap();
     for _ in 0..2 {
         let snapshot = read_snapshot(&path).unwrap();
         assert_eq!(snapshot.lines, b"{\"id\":2}\n");
@@ -328,7 +390,7 @@ fn child_that_is_killed_while_it_appends() {
     let records: usize = std::env::var(CHILD_RECORDS).unwrap().parse().unwrap();
     let (mut writer, mut reader) = open(Path::new(&path));
     for number in 0..records {
-        writer.append(line(number).as_bytes()).unwrap();
+        writer.append_line(line(number).as_bytes()).unwrap();
         if number == records / 2 {
             drain(&mut reader);
             reader.commit_merged(reader.drained());
@@ -366,7 +428,7 @@ proptest! {
         let (mut writer, reader) = open(&path);
         let records: Vec<String> = (0..30).map(line).collect();
         for record in &records {
-            writer.append(record.as_bytes()).unwrap();
+            writer.append_line(record.as_bytes()).unwrap();
         }
         drop((writer, reader));
         let mut file = fs::read(&path).unwrap();
@@ -389,7 +451,7 @@ proptest! {
         let (mut writer, mut reader) = open(&path);
         drain(&mut reader);
         reader.commit_merged(reader.drained());
-        writer.append(b"{}").unwrap();
+        writer.append_line(b"{}").unwrap();
         prop_assert_eq!(drain(&mut reader).0, ["{}"]);
     }
 }

@@ -18,13 +18,14 @@ use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::fold::Fold;
+use super::source::{Source, Taken};
 use super::syncer::Syncer;
-use super::tail::remove_known;
+use super::tail::find_new;
 use super::{Repair, StoreHealth, UsageSettings, UsageStore};
 use crate::limits::{MIB, USAGE_SYNC_STALL_MS};
 use crate::store::journal::{
-    self, Found, Journal, JournalReader, JournalWriter, free_journal_path, journal_path, journal_paths,
-    ring_capacity,
+    self, Facts, Found, Journal, JournalWriter, free_journal_path, journal_path, journal_paths, ring_capacity,
 };
 
 /// After a failed recovery the next try waits this long: it reads the end of the usage files again.
@@ -83,22 +84,6 @@ impl AddAssign for MergeStats {
     }
 }
 
-/// A journal that is read here.
-#[derive(Debug)]
-struct Source {
-    reader: JournalReader,
-    /// How far it was drained when the sync that is under way began.
-    syncing_to: u64,
-    /// Set for journals of cores that no longer run: deleted once they are empty.
-    orphan: Option<PathBuf>,
-}
-
-impl Source {
-    fn new(reader: JournalReader, orphan: Option<PathBuf>) -> Self {
-        Self { syncing_to: reader.drained(), reader, orphan }
-    }
-}
-
 /// Merges all journals into the usage store. Owned by the control thread.
 #[derive(Debug)]
 pub struct Merger {
@@ -107,7 +92,7 @@ pub struct Merger {
     store: UsageStore,
     syncer: Syncer,
     sources: Vec<Source>,
-    batch: Vec<u8>,
+    taken: Taken,
     /// When the last sync began.
     synced_at: Option<Instant>,
     /// Set while the usage file is about to be rotated: nothing is appended until all of it is synced and given back.
@@ -142,7 +127,7 @@ impl Merger {
     ) -> io::Result<MergedOpen> {
         let journal_bytes = settings.journal_bytes;
         let (mut merger, mut report) = Self::new(data_dir, settings, now)?;
-        let mut found = vec![];
+        let mut found: Vec<(PathBuf, Option<JournalWriter>)> = vec![];
         for path in journal_paths(data_dir)? {
             let (journal, what) = match Journal::open(&path, journal_bytes) {
                 Ok(opened) => opened,
@@ -154,19 +139,19 @@ impl Merger {
             if let Found::Foreign { moved_to } = what {
                 report.moved_aside.push(moved_to);
             }
-            let (writer, reader) = journal.split();
-            found.push((path, writer, reader));
-        }
-        let (mut paths, mut writers) = (vec![], vec![]);
-        for (path, writer, reader) in found {
-            paths.push(path);
-            writers.push(writer);
-            merger.sources.push(Source::new(reader, None));
+            let (writer, reader) = if journal.is_current() {
+                let (writer, reader) = journal.split();
+                (Some(writer), reader)
+            } else {
+                (None, journal.into_reader())
+            };
+            found.push((path, writer));
+            merger.sources.push(Source::foreign(reader, None));
         }
         merger.recover_at_open(now, unix_ms, &mut report);
-        let found = paths.into_iter().zip(writers).zip(std::mem::take(&mut merger.sources));
-        let found = found.map(|((path, writer), source)| (path, writer, source.reader)).collect();
-        let writers = merger.assign(found, cores, journal_bytes, &mut report)?;
+        let sources = std::mem::take(&mut merger.sources);
+        let found = found.into_iter().zip(sources).map(|((path, writer), source)| (path, writer, source));
+        let writers = merger.assign(found.collect(), cores, journal_bytes, &mut report)?;
         Ok((merger, writers, report))
     }
 
@@ -190,7 +175,7 @@ impl Merger {
         merger.has_predecessor = true;
         for path in journal_paths(data_dir)? {
             match journal::attach(&path) {
-                Ok(reader) => merger.sources.push(Source::new(reader, Some(path))),
+                Ok(reader) => merger.sources.push(Source::foreign(reader, Some(path))),
                 Err(error) => report.unreadable.push((path, error.to_string())),
             }
         }
@@ -216,7 +201,7 @@ impl Merger {
             store,
             syncer: Syncer::start()?,
             sources: vec![],
-            batch: vec![],
+            taken: Taken::default(),
             synced_at: None,
             is_rotating: false,
             is_stalled: false,
@@ -229,9 +214,19 @@ impl Merger {
 
     fn recover_at_open(&mut self, now: Instant, unix_ms: u64, report: &mut OpenReport) {
         let mut stats = MergeStats::default();
-        let recovered = self.recover(now, unix_ms, &mut stats);
-        self.begin_sync(now, &mut stats);
-        self.wait_for_sync(now, unix_ms, &mut stats);
+        // Whoever keeps something about records reads the files after this.
+        let recovered = self.recover(now, unix_ms, &mut Nobody, &mut stats);
+        // What was drained and not appended must not be given back.
+        if recovered.is_ok() {
+            self.begin_sync(now, &mut stats);
+            self.wait_for_sync(now, unix_ms, &mut stats);
+        }
+        if self.recovery_due.is_some() {
+            // The file holds none of it; a later recovery tells what it stores.
+            for source in &mut self.sources {
+                source.stored_to = 0;
+            }
+        }
         match (recovered, self.health()) {
             (Err(error), _) => report.recovery_error = Some(error.to_string()),
             (Ok(_), StoreHealth::Degraded { reason }) => report.recovery_error = Some(reason),
@@ -259,7 +254,7 @@ impl Merger {
                 Journal::volatile(journal_bytes)?.split()
             }
         };
-        self.sources.push(Source::new(reader, None));
+        self.sources.push(Source::own(reader));
         Ok(writer)
     }
 
@@ -283,37 +278,43 @@ impl Merger {
         Ok(())
     }
 
-    /// Gives each core its journal: the one found, or a new one where there is none or the size changed. Journals of
-    /// no core are deleted once they are empty.
+    /// Gives each core its journal: the one found, or a new one where there is none that can be written to or the size
+    /// changed. Journals of no core are deleted once they are empty.
     fn assign(
         &mut self,
-        mut found: Vec<(PathBuf, JournalWriter, JournalReader)>,
+        mut found: Vec<(PathBuf, Option<JournalWriter>, Source)>,
         cores: usize,
         journal_bytes: usize,
         report: &mut OpenReport,
     ) -> io::Result<Vec<JournalWriter>> {
         let mut writers = Vec::with_capacity(cores);
         for core in 0..cores {
-            let path = journal_path(&self.data_dir, core);
+            let mut path = journal_path(&self.data_dir, core);
             let mut pair = None;
             if let Some(at) = found.iter().position(|(found, ..)| *found == path) {
-                let (_, writer, reader) = found.swap_remove(at);
-                if reader.capacity() == ring_capacity(journal_bytes) || !reader.is_empty() {
-                    pair = Some((writer, reader));
-                } else {
+                let (_, writer, source) = &found[at];
+                let has_size = source.reader.capacity() == ring_capacity(journal_bytes);
+                let is_empty = source.reader.is_empty();
+                if writer.is_some() && (has_size || !is_empty) {
+                    let (_, writer, source) = found.swap_remove(at);
+                    pair = writer.zip(Some(source));
+                } else if is_empty {
+                    found.swap_remove(at);
                     fs::remove_file(&path)?;
+                } else {
+                    path = free_journal_path(&self.data_dir, core)?;
                 }
             }
             match pair {
-                Some((writer, reader)) => {
+                Some((writer, source)) => {
                     writers.push(writer);
-                    self.sources.push(Source::new(reader, None));
+                    self.sources.push(Source { own_from: source.reader.written(), ..source });
                 }
                 None => writers.push(self.new_journal(core, &path, journal_bytes, report)?),
             }
         }
-        for (path, _, reader) in found {
-            self.sources.push(Source::new(reader, Some(path)));
+        for (path, _, source) in found {
+            self.sources.push(Source { orphan: Some(path), ..source });
         }
         self.remove_empty_orphans();
         Ok(writers)
@@ -321,20 +322,24 @@ impl Merger {
 
     /// One round: takes what the journals hold, appends it, and when the sync interval is over begins to make it
     /// durable; a later round gives the space back. Waits for no sync and never fails: what the disk refuses stays
-    /// where it is, and [`Merger::health`] says so.
-    pub fn tick(&mut self, now: Instant, unix_ms: u64) -> MergeStats {
+    /// where it is, and [`Merger::health`] says so. `fold` is told of the records.
+    pub fn tick(&mut self, now: Instant, unix_ms: u64, fold: &mut dyn Fold) -> MergeStats {
         let due = self.synced_at.is_none_or(|at| now.saturating_duration_since(at) >= self.sync_interval);
-        self.round(now, unix_ms, due)
+        self.round(now, unix_ms, due, fold)
     }
 
     /// The last round of an orderly end, after the cores have stopped: everything is made durable now, however long the
     /// disk takes.
-    pub fn finish(&mut self, now: Instant, unix_ms: u64) -> MergeStats {
-        self.recovery_due = self.recovery_due.map(|_| now);
+    pub fn finish(&mut self, now: Instant, unix_ms: u64, fold: &mut dyn Fold) -> MergeStats {
         let mut stats = MergeStats::default();
         self.wait_for_sync(now, unix_ms, &mut stats);
-        stats += self.round(now, unix_ms, true);
-        self.wait_for_sync(now, unix_ms, &mut stats);
+        self.recovery_due = self.recovery_due.map(|_| now);
+        // A round before a rotation takes nothing from the journals.
+        let rounds = if self.is_rotating { 2 } else { 1 };
+        for _ in 0..rounds {
+            stats += self.round(now, unix_ms, true, fold);
+            self.wait_for_sync(now, unix_ms, &mut stats);
+        }
         stats.degraded = self.health() != StoreHealth::Healthy;
         for source in &self.sources {
             // Spares the next start a search; nothing is lost without it.
@@ -359,7 +364,7 @@ impl Merger {
         self.sources.iter().map(|source| source.reader.used_bytes()).sum()
     }
 
-    fn round(&mut self, now: Instant, unix_ms: u64, sync_is_due: bool) -> MergeStats {
+    fn round(&mut self, now: Instant, unix_ms: u64, sync_is_due: bool, fold: &mut dyn Fold) -> MergeStats {
         let mut stats = MergeStats::default();
         if let Some(result) = self.syncer.ended() {
             self.end_sync(result, now, unix_ms, &mut stats);
@@ -368,13 +373,13 @@ impl Merger {
         match self.recovery_due {
             Some(due) if now < due => {}
             Some(_) => {
-                if self.recover(now, unix_ms, &mut stats).is_ok() {
+                if self.recover(now, unix_ms, fold, &mut stats).is_ok() {
                     self.begin_sync(now, &mut stats);
                 }
             }
             None => {
                 if !self.is_rotating {
-                    self.drain_and_append(unix_ms, &mut stats);
+                    self.drain_and_append(unix_ms, fold, &mut stats);
                     self.is_rotating = self.store.is_rotation_due(unix_ms).unwrap_or_default();
                 }
                 if (sync_is_due || self.is_rotating) && !self.syncer.is_busy() && !self.is_clean() {
@@ -383,25 +388,29 @@ impl Merger {
                 self.rotate_if_clean(unix_ms, &mut stats);
             }
         }
-        if self.batch.capacity() > BATCH_BYTES_KEPT {
-            self.batch = vec![];
+        if self.taken.lines.capacity() > BATCH_BYTES_KEPT {
+            self.taken = Taken::default();
         }
         stats.degraded |= self.recovery_due.is_some() || self.health() != StoreHealth::Healthy;
         stats
     }
 
-    fn drain_and_append(&mut self, unix_ms: u64, stats: &mut MergeStats) {
+    fn drain_and_append(&mut self, unix_ms: u64, fold: &mut dyn Fold, stats: &mut MergeStats) {
         for source in &mut self.sources {
-            self.batch.clear();
-            let drained = source.reader.drain(&mut self.batch);
+            self.taken.clear();
+            let drained = source.drain(&mut self.taken, fold);
             stats.corrupt += drained.corrupt;
-            if self.batch.is_empty() {
+            if self.taken.records.is_empty() {
                 continue;
             }
-            if self.store.append_batch(&self.batch, unix_ms).is_err() {
+            if self.store.append_batch(&self.taken.lines, unix_ms).is_err() {
                 source.reader.undo_drain();
                 return;
             }
+            for (record, line) in self.taken.each() {
+                source.stored(record, line, fold);
+            }
+            source.stored_to = source.reader.drained();
             stats.records += drained.records;
             stats.bytes += drained.bytes;
         }
@@ -461,27 +470,51 @@ impl Merger {
 
     /// Takes everything from all journals and appends what the usage files do not hold already; the next sync makes it
     /// durable. Returns how many records were there. Only when no sync is under way.
-    fn recover(&mut self, now: Instant, unix_ms: u64, stats: &mut MergeStats) -> io::Result<u64> {
+    fn recover(
+        &mut self,
+        now: Instant,
+        unix_ms: u64,
+        fold: &mut dyn Fold,
+        stats: &mut MergeStats,
+    ) -> io::Result<u64> {
         // Until this has gone through, the next try is due after a pause.
         self.recovery_due = Some(now + RECOVERY_PAUSE);
-        let mut batch = vec![];
-        let (mut capacity, mut records) = (0, 0);
+        let mut taken = Taken::default();
+        let (mut capacity, mut ends) = (0, vec![]);
         for source in &mut self.sources {
             source.reader.rollback();
-            let drained = source.reader.drain(&mut batch);
-            stats.corrupt += drained.corrupt;
-            records += drained.records;
+            stats.corrupt += source.drain(&mut taken, fold).corrupt;
+            ends.push(taken.records.len());
             capacity += source.reader.capacity();
         }
         self.store.cut_leftovers()?;
-        let duplicates = remove_known(&mut batch, &self.data_dir, capacity)?;
-        if !batch.is_empty() {
-            self.store.append_batch(&batch, unix_ms)?;
+        let is_new = find_new(&taken.lines, &self.data_dir, capacity)?;
+        let mut new_lines = vec![];
+        for ((_, line), is_new) in taken.each().zip(&is_new) {
+            if *is_new {
+                new_lines.extend_from_slice(line);
+            }
         }
-        stats.records += records.saturating_sub(duplicates);
-        stats.bytes += batch.len() as u64;
+        if !new_lines.is_empty() {
+            self.store.append_batch(&new_lines, unix_ms)?;
+        }
+        let mut source = 0;
+        for (index, ((record, line), is_new)) in taken.each().zip(&is_new).enumerate() {
+            while index >= ends[source] {
+                source += 1;
+            }
+            if *is_new {
+                self.sources[source].stored(record, line, fold);
+            }
+        }
+        for source in &mut self.sources {
+            source.stored_to = source.stored_to.max(source.reader.drained());
+        }
+        let new = is_new.iter().filter(|is_new| **is_new).count() as u64;
+        stats.records += new;
+        stats.bytes += new_lines.len() as u64;
         self.recovery_due = None;
-        Ok(duplicates)
+        Ok(taken.records.len() as u64 - new)
     }
 
     /// Whether everything appended is on the disk and given back.
@@ -509,7 +542,7 @@ impl Merger {
     /// A tick and the end of the sync that it began.
     #[cfg(test)]
     pub(super) fn tick_to_the_end(&mut self, now: Instant, unix_ms: u64) -> MergeStats {
-        let mut stats = self.tick(now, unix_ms);
+        let mut stats = self.tick(now, unix_ms, &mut Nobody);
         self.wait_for_sync(now, unix_ms, &mut stats);
         stats.degraded = self.recovery_due.is_some() || self.health() != StoreHealth::Healthy;
         stats
@@ -519,4 +552,13 @@ impl Merger {
     pub(super) fn faults(&mut self) -> &mut super::segment::Faults {
         &mut self.store.file.faults
     }
+}
+
+/// At the start nothing is kept yet: what is, is read from the files afterwards.
+pub(super) struct Nobody;
+
+impl Fold for Nobody {
+    fn seen(&mut self, _facts: &Facts) {}
+    fn stored(&mut self, _facts: &Facts) {}
+    fn stored_line(&mut self, _line: &[u8]) {}
 }

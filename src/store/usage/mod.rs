@@ -5,11 +5,13 @@
 //! records beyond id and time, and sums nothing up: counters come from the cores directly.
 
 mod convert;
+mod fold;
 mod line;
 mod merger;
 mod record;
 mod scan;
 mod segment;
+mod source;
 mod syncer;
 mod tail;
 #[cfg(test)]
@@ -22,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use convert::Conversion;
+pub use fold::Fold;
 pub use merger::{MergeStats, MergedOpen, Merger, OpenReport};
 pub use record::UsageRecord;
 pub use scan::{ScanStats, for_each_record};

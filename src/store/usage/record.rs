@@ -58,6 +58,8 @@ pub struct UsageRecord<'a> {
     pub rates: Rates,
     /// From the request's head to its last byte, in milliseconds.
     pub latency_ms: u64,
+    /// When the request was admitted, in milliseconds since the Unix epoch, where that is not `timestamp - latency_ms`.
+    pub admitted_ms: Option<u64>,
     /// To the first byte of the answer, in milliseconds; none when no answer began.
     pub ttft_ms: Option<u64>,
     /// The gateway's own share, in microseconds.
@@ -154,6 +156,9 @@ impl UsageRecord<'_> {
 
     fn write_times(&self, out: &mut Vec<u8>) {
         number(out, b",\"latencyMs\":", self.latency_ms);
+        if let Some(admitted_ms) = self.admitted_ms {
+            number(out, b",\"admittedAt\":", admitted_ms);
+        }
         if let Some(ttft_ms) = self.ttft_ms {
             number(out, b",\"ttftMs\":", ttft_ms);
         }
@@ -221,6 +226,7 @@ pub(crate) mod tests {
             cost: Cost { input: Picodollars(75_000_000), output: Picodollars(680_000_000) },
             rates: Rates { input: 250_000, output: 2_000_000, cached: 25_000, cache_write: 250_000 },
             latency_ms: 2_345,
+            admitted_ms: None,
             ttft_ms: Some(432),
             overhead_us: 17,
             attempt: 1,

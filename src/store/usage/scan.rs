@@ -189,7 +189,7 @@ mod tests {
         let (mut writer, _reader) =
             Journal::open(&journal_path(home.path(), 0), JOURNAL_BYTES_MIN).unwrap().0.split();
         for id in ["b", "d", "c"] {
-            writer.append(format!("{{\"id\":\"{id}\"}}").as_bytes()).unwrap();
+            writer.append_line(format!("{{\"id\":\"{id}\"}}").as_bytes()).unwrap();
         }
         // A rotation that happens between the two looks: one file under both names.
         fs::hard_link(usage_path(home.path()), segments_dir(home.path()).join("usage-2026-01-02.json"))

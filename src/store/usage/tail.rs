@@ -19,22 +19,22 @@ const BLOCK_BYTES: u64 = MIB as u64;
 /// and one that waited in memory is appended late.
 const SLACK_MS: u64 = 60_000;
 
-/// Takes out of `batch` (one record a line) every record that the usage files hold already, and repetitions within the
-/// batch. Returns how many.
+/// Says of each line of `batch` (one record a line) whether it is new: neither in the usage files already nor a
+/// repetition within the batch.
 ///
 /// The files are searched backwards over at least `tail_bytes_min` bytes, which is what all journals hold together, and
 /// further as long as records are not older than the batch: after a power cut a journal's counters may be as old as the
 /// kernel's last write-back.
-pub(super) fn remove_known(batch: &mut Vec<u8>, data_dir: &Path, tail_bytes_min: u64) -> io::Result<u64> {
+pub(super) fn find_new(batch: &[u8], data_dir: &Path, tail_bytes_min: u64) -> io::Result<Vec<bool>> {
     let mut wanted: HashSet<Vec<u8>> = HashSet::new();
     let mut oldest_ms = u64::MAX;
-    for line in batch.split(|byte| *byte == b'\n') {
+    for line in lines(batch) {
         let head = LineHead::parse(line);
         wanted.extend(head.id.map(|id| id.as_bytes().to_vec()));
         oldest_ms = oldest_ms.min(head.unix_ms.unwrap_or(u64::MAX));
     }
     if wanted.is_empty() {
-        return Ok(0);
+        return Ok(lines(batch).map(|_| true).collect());
     }
     let mut search = Search { missing: wanted, scanned_bytes: 0, tail_bytes_min, oldest_ms };
     let mut paths: Vec<PathBuf> = segment_paths(data_dir)?;
@@ -50,23 +50,15 @@ pub(super) fn remove_known(batch: &mut Vec<u8>, data_dir: &Path, tail_bytes_min:
             break;
         }
     }
-    Ok(keep_missing(batch, search.missing))
+    // Found once, an id is no longer missing; lines without one are not known.
+    let mut missing = search.missing;
+    let is_new = |line| LineHead::parse(line).id.is_none_or(|id| missing.remove(id.as_bytes()));
+    Ok(lines(batch).map(is_new).collect())
 }
 
-/// Keeps the lines whose id is in `missing`, once each, and those without an id.
-fn keep_missing(batch: &mut Vec<u8>, mut missing: HashSet<Vec<u8>>) -> u64 {
-    let mut kept = Vec::with_capacity(batch.len());
-    let mut removed = 0;
-    for line in batch.split_inclusive(|byte| *byte == b'\n') {
-        let keep = LineHead::parse(line.trim_ascii_end()).id.is_none_or(|id| missing.remove(id.as_bytes()));
-        if keep {
-            kept.extend_from_slice(line);
-        } else {
-            removed += 1;
-        }
-    }
-    *batch = kept;
-    removed
+/// The lines of a batch, each of which ends with a line feed.
+fn lines(batch: &[u8]) -> impl Iterator<Item = &[u8]> {
+    batch.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end)
 }
 
 struct Search {
@@ -154,9 +146,9 @@ mod tests {
         for (tail_bytes_min, first, last, kept) in
             [(0, 195, 205, 5), (0, 100, 210, 10), (0, 5, 12, 0), (0, 200, 203, 3)]
         {
-            let mut batch = lines(first..last, 0).into_bytes();
-            let removed = remove_known(&mut batch, home.path(), tail_bytes_min).unwrap();
-            assert_eq!((removed, batch), (last - first - kept, lines(last - kept..last, 0).into_bytes()));
+            let batch = lines(first..last, 0).into_bytes();
+            let expected: Vec<_> = (first..last).map(|number| number >= last - kept).collect();
+            assert_eq!(find_new(&batch, home.path(), tail_bytes_min).unwrap(), expected);
         }
     }
 
@@ -167,17 +159,16 @@ mod tests {
         // Reading the old segment would fail: it is a folder.
         fs::create_dir(segments_dir(home.path()).join("usage-2025-01-01.json")).unwrap();
         fs::write(usage_path(home.path()), lines(0..100, 30_000)).unwrap();
-        let mut batch = lines(100..101, 0).into_bytes();
-        assert_eq!(remove_known(&mut batch, home.path(), 0).unwrap(), 0);
-        assert!(remove_known(&mut batch, home.path(), u64::MAX).is_err(), "a longer tail goes on");
+        let batch = lines(100..101, 0).into_bytes();
+        assert_eq!(find_new(&batch, home.path(), 0).unwrap(), [true]);
+        assert!(find_new(&batch, home.path(), u64::MAX).is_err(), "a longer tail goes on");
     }
 
     #[test]
     fn a_record_that_two_journals_hold_is_kept_once() {
         let home = tempfile::tempdir().unwrap();
         fs::write(usage_path(home.path()), "").unwrap();
-        let mut batch = [lines(1..3, 0), lines(2..4, 0), "{\"no\":\"id\"}\n".repeat(2)].concat().into_bytes();
-        assert_eq!(remove_known(&mut batch, home.path(), 0).unwrap(), 1);
-        assert_eq!(batch, [lines(1..4, 0), "{\"no\":\"id\"}\n".repeat(2)].concat().into_bytes());
+        let batch = [lines(1..3, 0), lines(2..4, 0), "{\"no\":\"id\"}\n".repeat(2)].concat().into_bytes();
+        assert_eq!(find_new(&batch, home.path(), 0).unwrap(), [true, true, false, true, true, true]);
     }
 }

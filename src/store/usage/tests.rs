@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
 
 use proptest::prelude::*;
 
+use super::merger::Nobody;
 use super::*;
 use crate::limits::JOURNAL_BYTES_MIN;
-use crate::store::journal::{JournalWriter, journal_path, journal_paths};
+use crate::store::journal::{Facts, JournalWriter, journal_path, journal_paths, tests::write_version_1};
 
 /// 2026-01-01T12:00:00Z.
 const NOON_MS: u64 = 1_767_268_800_000;
@@ -34,6 +34,37 @@ fn line(number: u64) -> String {
     let timestamp = TimestampFormatter::default().format(NOON_MS + number);
     let pad = "p".repeat(number as usize * 13 % 400);
     format!("{{\"id\":\"r{number}\",\"timestamp\":\"{}\",\"pad\":\"{pad}\"}}", timestamp.as_str())
+}
+
+/// Appends record `number`, whose facts tell it too.
+fn put(writer: &mut JournalWriter, number: u64) {
+    let facts = Facts { input: number, ..Facts::default() };
+    writer.append(&facts, |entry| entry.extend_from_slice(line(number).as_bytes())).unwrap();
+}
+
+/// What a fold was told.
+#[derive(Debug, Default)]
+struct Told {
+    seen: Vec<u64>,
+    stored: Vec<u64>,
+    /// Those of `stored` of which only the line was known.
+    lines: u64,
+}
+
+impl Fold for Told {
+    fn seen(&mut self, facts: &Facts) {
+        self.seen.push(facts.input);
+    }
+
+    fn stored(&mut self, facts: &Facts) {
+        self.stored.push(facts.input);
+    }
+
+    fn stored_line(&mut self, line: &[u8]) {
+        let id = LineHead::parse(line.trim_ascii_end()).id.unwrap();
+        self.stored.push(id[1..].parse().unwrap());
+        self.lines += 1;
+    }
 }
 
 /// Ids of all records in the usage files, in file order.
@@ -92,7 +123,7 @@ fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
         // The steps of a round by hand, with a copy taken after each. The journals stay mapped by `writers`.
         for (core, writer) in writers.iter_mut().enumerate() {
             for _ in 0..round + core as u64 {
-                writer.append(line(number).as_bytes()).unwrap();
+                writer.append_line(line(number).as_bytes()).unwrap();
                 expected.insert(number);
                 number += 1;
             }
@@ -118,12 +149,12 @@ fn a_batch_torn_at_any_byte_is_cut_and_taken_from_the_journal_again() {
     let home = tempfile::tempdir().unwrap();
     let (mut merger, mut writers, _) = open(home.path(), 2);
     for number in 0..3 {
-        writers[0].append(line(number).as_bytes()).unwrap();
+        writers[0].append_line(line(number).as_bytes()).unwrap();
     }
     assert_eq!(tick(&mut merger).records, 3);
     let before = fs::metadata(usage_path(home.path())).unwrap().len();
     for number in 3..7 {
-        writers[number as usize % 2].append(line(number).as_bytes()).unwrap();
+        writers[number as usize % 2].append_line(line(number).as_bytes()).unwrap();
     }
     // The journals as they are before the batch is given back, beside a usage file that has it.
     let journals: Vec<_> = journal_paths(home.path())
@@ -151,13 +182,13 @@ fn a_batch_torn_at_any_byte_is_cut_and_taken_from_the_journal_again() {
 fn a_full_disk_degrades_the_store_and_loses_nothing() {
     let home = tempfile::tempdir().unwrap();
     let (mut merger, mut writers, _) = open(home.path(), 1);
-    writers[0].append(line(0).as_bytes()).unwrap();
+    writers[0].append_line(line(0).as_bytes()).unwrap();
     assert_eq!(tick(&mut merger).records, 1);
     for space in [0, 1, 50, 500] {
         merger.faults().space = Some(space);
         let first = stored(home.path()).len() as u64;
         for number in first..first + 10 {
-            writers[0].append(line(number).as_bytes()).unwrap();
+            writers[0].append_line(line(number).as_bytes()).unwrap();
         }
         for _ in 0..3 {
             merger.faults().space = Some(space);
@@ -177,7 +208,7 @@ fn a_part_that_cannot_be_cut_off_at_once_is_cut_off_before_the_next_append() {
     let home = tempfile::tempdir().unwrap();
     let (mut merger, mut writers, _) = open(home.path(), 1);
     for number in 0..10 {
-        writers[0].append(line(number).as_bytes()).unwrap();
+        writers[0].append_line(line(number).as_bytes()).unwrap();
     }
     (merger.faults().space, merger.faults().truncate) = (Some(333), true);
     assert!(tick(&mut merger).degraded);
@@ -196,7 +227,7 @@ fn records_whose_sync_failed_are_stored_once_more_and_once_only() {
     let (mut merger, mut writers, _) = open(home.path(), 2);
     let mut now = crate::clock::now();
     for number in 0..6 {
-        writers[number as usize % 2].append(line(number).as_bytes()).unwrap();
+        writers[number as usize % 2].append_line(line(number).as_bytes()).unwrap();
         merger.faults().sync = number % 3 == 1;
         let stats = merger.tick_to_the_end(now, NOON_MS);
         assert_eq!(stats.degraded, number % 3 != 0, "{number}: {stats:?}");
@@ -220,12 +251,12 @@ fn nothing_is_given_back_before_it_is_synced() {
     let (mut merger, mut writers, _) = Merger::open(home.path(), 1, settings, start, NOON_MS).unwrap();
     let at = |ms| start + Duration::from_millis(ms);
     for (ms, synced) in [(10, false), (99, false), (100, true), (150, false), (200, true)] {
-        writers[0].append(line(ms).as_bytes()).unwrap();
+        writers[0].append_line(line(ms).as_bytes()).unwrap();
         let stats = merger.tick_to_the_end(at(ms), NOON_MS);
         assert_eq!((stats.records, stats.synced), (1, synced), "at {ms} ms");
         assert_eq!(merger.waiting_bytes() == 0, synced, "at {ms} ms");
     }
-    assert_eq!(merger.finish(at(201), NOON_MS), MergeStats::default());
+    assert_eq!(merger.finish(at(201), NOON_MS, &mut Nobody), MergeStats::default());
 }
 
 #[test]
@@ -237,10 +268,10 @@ fn a_sync_that_hangs_keeps_no_round_waiting_and_gives_nothing_back() {
     let start = crate::clock::now();
     let at = |ms| start + Duration::from_millis(ms);
     let stalled = disk.lock().unwrap();
-    let mut append = |number| writers[0].append(line(number).as_bytes()).unwrap();
+    let mut append = |number| writers[0].append_line(line(number).as_bytes()).unwrap();
     for (ms, degraded) in [(0, false), (100, false), (4_999, false), (5_000, true), (9_000, true)] {
         append(ms);
-        let stats = merger.tick(at(ms), NOON_MS);
+        let stats = merger.tick(at(ms), NOON_MS, &mut Nobody);
         assert_eq!((stats.records, stats.synced, stats.degraded), (1, false, degraded), "at {ms} ms");
         assert_eq!(merger.health() == StoreHealth::Healthy, !degraded, "at {ms} ms");
     }
@@ -254,7 +285,7 @@ fn a_sync_that_hangs_keeps_no_round_waiting_and_gives_nothing_back() {
     assert!(stats.synced);
     assert!((1..waiting).contains(&merger.waiting_bytes()), "{} of {waiting}", merger.waiting_bytes());
     assert_eq!(merger.health(), StoreHealth::Healthy);
-    merger.finish(at(9_002), NOON_MS);
+    merger.finish(at(9_002), NOON_MS, &mut Nobody);
     assert_eq!(merger.waiting_bytes(), 0);
 }
 
@@ -267,8 +298,8 @@ fn records_appended_while_a_sync_failed_are_stored_once_more_and_once_only() {
     let stalled = disk.lock().unwrap();
     (merger.faults().stall, merger.faults().sync) = (Some(Arc::clone(&disk)), true);
     for number in 0..4 {
-        writers[0].append(line(number).as_bytes()).unwrap();
-        assert_eq!(merger.tick(start, NOON_MS).records, 1);
+        writers[0].append_line(line(number).as_bytes()).unwrap();
+        assert_eq!(merger.tick(start, NOON_MS, &mut Nobody).records, 1);
     }
     (merger.faults().stall, merger.faults().sync) = (None, false);
     drop(stalled);
@@ -289,15 +320,15 @@ fn a_rotation_waits_until_everything_in_the_file_is_given_back() {
     let now = crate::clock::now();
     let stalled = disk.lock().unwrap();
     for (number, unix_ms, records) in [(0, NOON_MS, 1), (1, NOON_MS + DAY_MS, 1), (2, NOON_MS + DAY_MS, 0)] {
-        writers[0].append(line(number).as_bytes()).unwrap();
-        let stats = merger.tick(now, unix_ms);
+        writers[0].append_line(line(number).as_bytes()).unwrap();
+        let stats = merger.tick(now, unix_ms, &mut Nobody);
         assert_eq!((stats.records, stats.rotated), (records, false), "{number}");
     }
     drop(stalled);
     merger.faults().stall = None;
     while !merger.tick_to_the_end(now, NOON_MS + DAY_MS).rotated {}
     assert_recovers(home.path(), &(0..3).collect(), "after the rotation");
-    merger.finish(now, NOON_MS + DAY_MS);
+    merger.finish(now, NOON_MS + DAY_MS, &mut Nobody);
     assert_eq!((stored(home.path()), merger.waiting_bytes()), (vec![0, 1, 2], 0));
 }
 
@@ -309,14 +340,14 @@ fn the_file_is_rotated_by_day_and_by_size() {
         Merger::open(home.path(), 1, settings, crate::clock::now(), NOON_MS).unwrap();
     let mut rotations = vec![];
     for number in 0..20 {
-        writers[0].append(line(number).as_bytes()).unwrap();
+        writers[0].append_line(line(number).as_bytes()).unwrap();
         if tick(&mut merger).rotated {
             rotations.push(number);
         }
     }
     assert!(rotations.len() > 1, "{rotations:?}");
     assert!(!merger.tick_to_the_end(crate::clock::now(), NOON_MS).rotated);
-    writers[0].append(line(20).as_bytes()).unwrap();
+    writers[0].append_line(line(20).as_bytes()).unwrap();
     assert!(merger.tick_to_the_end(crate::clock::now(), NOON_MS + DAY_MS).rotated);
     assert!(
         !merger.tick_to_the_end(crate::clock::now(), NOON_MS + 2 * DAY_MS).rotated,
@@ -333,7 +364,7 @@ fn a_file_somebody_deleted_is_made_again() {
     let home = tempfile::tempdir().unwrap();
     let (mut merger, mut writers, _) = open(home.path(), 1);
     fs::remove_file(usage_path(home.path())).unwrap();
-    writers[0].append(line(1).as_bytes()).unwrap();
+    writers[0].append_line(line(1).as_bytes()).unwrap();
     assert_eq!(tick(&mut merger).records, 1);
     assert_eq!(stored(home.path()), [1]);
 }
@@ -343,14 +374,14 @@ fn journals_of_cores_that_are_gone_are_emptied_and_deleted() {
     let home = tempfile::tempdir().unwrap();
     let (merger, mut writers, _) = open(home.path(), 4);
     for (core, writer) in writers.iter_mut().enumerate() {
-        writer.append(line(core as u64).as_bytes()).unwrap();
+        writer.append_line(line(core as u64).as_bytes()).unwrap();
     }
     drop((merger, writers));
     let (mut merger, mut writers, report) = open(home.path(), 1);
     assert_eq!(report.recovered, 4);
     assert_eq!(stored(home.path()), [0, 1, 2, 3]);
     assert_eq!(journal_paths(home.path()).unwrap(), [journal_path(home.path(), 0)]);
-    writers[0].append(line(4).as_bytes()).unwrap();
+    writers[0].append_line(line(4).as_bytes()).unwrap();
     tick(&mut merger);
     assert_eq!(stored(home.path()), [0, 1, 2, 3, 4]);
 }
@@ -361,14 +392,14 @@ fn a_merger_beside_the_cores_of_another_process_takes_what_they_go_on_writing() 
     let (mut before, mut old_writers, _) = open(home.path(), 2);
     let mut number = 0;
     let mut append = |writer: &mut JournalWriter| {
-        writer.append(line(number).as_bytes()).unwrap();
+        writer.append_line(line(number).as_bytes()).unwrap();
         number += 1;
     };
     append(&mut old_writers[0]);
     tick(&mut before);
     append(&mut old_writers[1]);
     before.may_be_handed_over().unwrap();
-    before.finish(crate::clock::now(), NOON_MS);
+    before.finish(crate::clock::now(), NOON_MS, &mut Nobody);
     drop(before);
     append(&mut old_writers[0]);
 
@@ -401,10 +432,92 @@ fn a_merger_beside_the_cores_of_another_process_takes_what_they_go_on_writing() 
 }
 
 #[test]
+fn a_fold_is_told_of_the_records_of_a_dead_process_that_could_not_be_stored_at_the_start() {
+    let home = tempfile::tempdir().unwrap();
+    let (merger, mut writers, _) = open(home.path(), 2);
+    put(&mut writers[0], 0);
+    put(&mut writers[1], 1);
+    drop((merger, writers));
+    // No search through the files is possible: a segment is a folder.
+    let obstacle = segments_dir(home.path()).join("usage-2026-01-01.json");
+    fs::create_dir(&obstacle).unwrap();
+    let (mut merger, mut writers, report) = open(home.path(), 1);
+    assert!(report.recovery_error.is_some());
+    fs::remove_dir(&obstacle).unwrap();
+    put(&mut writers[0], 2);
+    let mut told = Told::default();
+    let later = crate::clock::now() + Duration::from_secs(5);
+    assert_eq!(merger.tick(later, NOON_MS, &mut told).records, 3);
+    assert_eq!((told.stored, told.lines, told.seen), (vec![0, 2, 1], 2, vec![2]));
+}
+
+#[test]
+fn a_fold_goes_on_seeing_while_the_disk_refuses() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    let (now, mut told) = (crate::clock::now(), Told::default());
+    merger.faults().space = Some(0);
+    for number in 0..3 {
+        put(&mut writers[0], number);
+        merger.tick(now, NOON_MS, &mut told);
+    }
+    assert_eq!((&told.seen[..], &told.stored[..]), (&[0, 1, 2][..], &[][..]));
+    merger.faults().space = None;
+    merger.finish(now, NOON_MS, &mut told);
+    assert_eq!((&told.seen[..], &told.stored[..]), (&[0, 1, 2][..], &[0, 1, 2][..]));
+}
+
+#[test]
+fn an_orderly_end_waits_for_a_rotation_and_leaves_nothing_in_the_journals() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    let disk = Arc::new(Mutex::new(()));
+    merger.faults().stall = Some(Arc::clone(&disk));
+    let (now, mut told) = (crate::clock::now(), Told::default());
+    let stalled = disk.lock().unwrap();
+    for number in 0..3 {
+        put(&mut writers[0], number);
+        merger.tick(now, NOON_MS + DAY_MS, &mut told);
+    }
+    assert_eq!(told.stored, [0], "the file waits for its rotation");
+    drop(stalled);
+    assert!(merger.finish(now, NOON_MS + DAY_MS, &mut told).rotated);
+    assert_eq!((told.stored, merger.waiting_bytes()), (vec![0, 1, 2], 0));
+    assert_eq!(stored(home.path()), [0, 1, 2]);
+}
+
+#[test]
+fn journals_of_the_version_before_are_read_and_replaced() {
+    let home = tempfile::tempdir().unwrap();
+    let path = journal_path(home.path(), 0);
+    write_version_1(&path, &[line(0), line(1)]);
+    let (mut merger, mut writers, report) = open(home.path(), 1);
+    assert_eq!((report.recovered, report.moved_aside), (2, vec![]));
+    put(&mut writers[0], 2);
+    assert_eq!(tick(&mut merger).records, 1);
+    assert_eq!(stored(home.path()), [0, 1, 2]);
+    drop((merger, writers));
+
+    // While it cannot be emptied the core has another one.
+    let obstacle = segments_dir(home.path()).join("usage-2026-01-01.json");
+    fs::create_dir(&obstacle).unwrap();
+    write_version_1(&path, &[line(3)]);
+    let (mut merger, mut writers, _) = open(home.path(), 1);
+    assert_eq!(journal_paths(home.path()).unwrap().len(), 2);
+    put(&mut writers[0], 4);
+    fs::remove_dir(&obstacle).unwrap();
+    let mut told = Told::default();
+    merger.finish(crate::clock::now(), NOON_MS, &mut told);
+    assert_eq!((told.stored, told.lines, told.seen), (vec![4, 3], 1, vec![4]));
+    assert_eq!(stored(home.path()), [0, 1, 2, 4, 3]);
+    assert!(!path.exists(), "it is empty");
+}
+
+#[test]
 fn a_journal_takes_a_new_size_once_it_is_empty() {
     let home = tempfile::tempdir().unwrap();
     let (merger, mut writers, _) = open(home.path(), 1);
-    writers[0].append(line(0).as_bytes()).unwrap();
+    writers[0].append_line(line(0).as_bytes()).unwrap();
     drop((merger, writers));
     let larger = UsageSettings { journal_bytes: 4 * JOURNAL_BYTES_MIN, ..settings() };
     let (_, _, report) = Merger::open(home.path(), 1, larger, crate::clock::now(), NOON_MS).unwrap();
@@ -423,7 +536,7 @@ fn a_journal_that_cannot_be_made_is_replaced_by_one_in_memory() {
     fs::create_dir_all(journal_path(home.path(), 0)).unwrap();
     let (mut merger, mut writers, report) = open(home.path(), 1);
     assert_eq!((report.volatile_cores.len(), report.unreadable.len()), (1, 1));
-    writers[0].append(line(0).as_bytes()).unwrap();
+    writers[0].append_line(line(0).as_bytes()).unwrap();
     assert_eq!(tick(&mut merger).records, 1);
 }
 
@@ -471,7 +584,7 @@ fn child_that_is_killed_while_it_merges() {
     let kill_after: u64 = std::env::var(format!("{CHILD_DATA}_KILL")).unwrap().parse().unwrap();
     let (mut merger, mut writers, _) = open(Path::new(&data_dir), 2);
     for number in 0..kill_after {
-        writers[number as usize % 2].append(line(number).as_bytes()).unwrap();
+        writers[number as usize % 2].append_line(line(number).as_bytes()).unwrap();
         if number % 7 == 0 {
             tick(&mut merger);
         }
@@ -538,34 +651,45 @@ proptest! {
         let home = tempfile::tempdir().unwrap();
         let (mut merger, mut writers, _) = open(home.path(), 2);
         let (mut number, mut unix_ms, mut now) = (0, NOON_MS, crate::clock::now());
+        // What the files held when the process started, and what it was told since.
+        let (mut before, mut first, mut told) = (vec![], 0, Told::default());
         for step in steps {
             match step {
                 Step::Append { core, records } => {
                     let cores = writers.len();
                     for _ in 0..records {
-                        prop_assert!(writers[core % cores].append(line(number).as_bytes()).is_ok());
+                        put(&mut writers[core % cores], number);
                         number += 1;
                     }
                 }
                 Step::Tick { space, sync_fails, truncate_fails, waits } => {
                     *merger.faults() = segment::Faults { space, sync: sync_fails, truncate: truncate_fails, stall: None };
                     now += Duration::from_millis(400);
+                    let mut stats = merger.tick(now, unix_ms, &mut told);
                     if waits {
-                        merger.tick_to_the_end(now, unix_ms);
-                    } else {
-                        merger.tick(now, unix_ms);
+                        merger.wait_for_sync(now, unix_ms, &mut stats);
                     }
                 }
                 Step::NextDay => unix_ms += DAY_MS,
                 Step::Crash { cores } => {
                     drop((merger, writers));
                     (merger, writers, _) = open(home.path(), cores);
+                    (before, first, told) = (stored(home.path()), number, Told::default());
                 }
                 Step::Look => assert_recovers(home.path(), &(0..number).collect(), "look"),
             }
             prop_assert!(writers.iter().all(|writer| writer.spill_bytes() == 0), "the ring is large enough");
         }
         assert_recovers(home.path(), &(0..number).collect(), "at the end");
-        let _: Instant = now;
+        *merger.faults() = segment::Faults::default();
+        now += Duration::from_secs(5);
+        let stats = merger.finish(now, unix_ms, &mut told);
+        prop_assert!(!stats.degraded && merger.waiting_bytes() == 0);
+        told.seen.sort_unstable();
+        prop_assert_eq!(told.seen, (first..number).collect::<Vec<_>>(), "seen");
+        before.append(&mut told.stored);
+        before.sort_unstable();
+        prop_assert_eq!(before, (0..number).collect::<Vec<_>>(), "stored");
+        prop_assert_eq!(told.lines, 0, "facts are there");
     }
 }
