@@ -27,10 +27,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sse", &["limits"]),
     ("budget::money", &["telemetry::text"]),
     ("dialect", &["budget::money", "json", "limits", "sse"]),
-    ("budget", &["dialect"]),
     // Facts about providers and the configuration made of them
     ("provider", &["dialect"]),
     ("config", &["dialect", "limits", "provider"]),
+    // Counts what limits limit, so it knows what a limit is.
+    ("budget", &["config", "dialect"]),
     ("auth", &["config", "limits", "mailbox::Reply"]),
     // Seen from both sides
     ("telemetry", &["budget", "clock", "dialect", "limits"]),

@@ -10,6 +10,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use serde_json::{Map, Value};
 
 use super::env::{self, Env, Proxies};
@@ -530,7 +531,8 @@ fn read_notifications(f: &Fields<'_>) -> Value {
 fn read_timezone(f: &Fields<'_>) -> String {
     let name = f.string("timezone").unwrap_or("UTC");
     let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+-".contains(&byte);
-    if name.is_empty() || name.len() > 64 || !name.bytes().all(is_sound) {
+    let is_name = !name.is_empty() && name.len() <= 64 && name.bytes().all(is_sound);
+    if !is_name || TimeZone::get(name).is_err() {
         f.mistake("timezone", quote(name), "an IANA time zone name, such as \"UTC\" or \"Europe/Rome\"");
     }
     name.to_owned()

@@ -1,0 +1,567 @@
+//! One limit's exact count, shared by all cores.
+//!
+//! An account has *buckets* of time ([`super::window`]), each with what was *used*, what is *reserved* for requests that
+//! run, and what is *leased* out. All that is behind one lock, the shared part. An account that several cores use at the
+//! same time gets a *share* per core besides: a slice of what is left, leased from one bucket, on which its core decides
+//! alone behind a lock that nobody else wants. Slices shrink as the limit comes near and are too small to be given out
+//! at its end; then all decide on the shared part.
+//!
+//! ```text
+//!  shared:  limit, per bucket:  used + reserved + leased   ≤ limit   whenever something is admitted
+//!                                                 │
+//!  share of core n, for one bucket:   slice + reserved + used   (their sum is its part of `leased`)
+//! ```
+//!
+//! A refusal is decided on the shared part alone, with every share called back first: slice, reservations and usage of
+//! the share move into its bucket, and its *turn* grows, which tells a reservation that is settled later where it is now.
+//! So with K calls left exactly K pass, on any number of cores. Locks are taken in one order: shared part, then shares.
+//!
+//! A reservation is charged to the bucket in which it was admitted; when that has left the window, settling changes
+//! nothing.
+//!
+//! *Clocks.* Rolling windows follow a clock that never steps. A calendar window begins when the wall clock says so and
+//! has a count of its own, which is kept until [`KEPT_LENGTHS`] of its lengths have passed, by the steady clock, since it
+//! was last used. So a clock that is set forwards and back finds each window as it was left: neither freed nor doubled,
+//! and not blocked until the wrong date has come either. Sums saturate.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+
+use super::key::Key;
+use super::window::{Bounds, Moment, Span};
+use crate::config::Period;
+
+/// How long the count of a calendar window is kept after its last use, in lengths of the window.
+const KEPT_LENGTHS: u64 = 3;
+/// Calendar windows of one account whose counts are known. Only a clock that is set again and again gets there; the
+/// window next to the one it names is then charged.
+const CALENDAR_BUCKETS_MAX: usize = 256;
+/// Changes from one core to another within a second that make an account a shared one.
+const SWITCHES_UNTIL_SHARED: u8 = 8;
+/// A slice is this part of what is left, divided by the number of cores.
+const SLICE_PART: u64 = 4;
+/// A slice that would not last for this many requests like the one at hand is not leased.
+const SLICE_REQUESTS_MIN: u64 = 8;
+
+/// One limit's count. See the [module](self).
+pub struct Account {
+    /// What is limited, and how.
+    pub key: Key,
+    span: Span,
+    cores: usize,
+    /// The last decision was a refusal: worth a look before anything else is reserved.
+    refuses: AtomicBool,
+    shared: Mutex<Shared>,
+    /// One per core, made when the account turns out to be used by several at a time.
+    shares: OnceLock<Box<[Share]>>,
+}
+
+/// What all cores decide on.
+struct Shared {
+    limit: u64,
+    /// In the order of their epochs.
+    buckets: VecDeque<Bucket>,
+    /// Of the moment that was last asked for: the calendar is consulted once per turn.
+    bounds: Bounds,
+    last_core: usize,
+    second: u64,
+    switches: u8,
+}
+
+/// One stretch of time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Bucket {
+    epoch: u64,
+    used: u64,
+    reserved: u64,
+    /// Slice, reservations and usage of all shares that belong to this bucket.
+    leased: u64,
+    /// Steady clock when the shared part last looked at it.
+    seen_ms: u64,
+}
+
+impl Bucket {
+    fn committed(&self) -> u64 {
+        self.used.saturating_add(self.reserved).saturating_add(self.leased)
+    }
+}
+
+/// One core's part, on cache lines of its own.
+#[repr(align(128))]
+#[derive(Default)]
+struct Share(Mutex<ShareState>);
+
+struct ShareState {
+    /// Of the bucket that the slice was leased from.
+    bounds: Bounds,
+    /// What may still be reserved.
+    slice: u64,
+    reserved: u64,
+    used: u64,
+    /// Grows when the share is called back; never [`Place::SHARED`].
+    turn: u32,
+}
+
+impl Default for ShareState {
+    fn default() -> Self {
+        Self { bounds: Bounds::NONE, slice: 0, reserved: 0, used: 0, turn: 1 }
+    }
+}
+
+impl ShareState {
+    fn leased(&self) -> u64 {
+        self.slice.saturating_add(self.reserved).saturating_add(self.used)
+    }
+}
+
+/// Where an amount was reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Bucket in which it was admitted.
+    pub epoch: u64,
+    /// Turn of the core's share, or [`Place::SHARED`].
+    pub turn: u32,
+}
+
+impl Place {
+    /// In the shared part.
+    pub const SHARED: u32 = 0;
+}
+
+/// What a limit's count stands at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Level {
+    /// Settled usage within the window.
+    pub used: u64,
+    /// Held for requests that run.
+    pub reserved: u64,
+    /// The limit's value.
+    pub limit: u64,
+}
+
+impl Level {
+    /// What may still be reserved.
+    pub fn remaining(&self) -> u64 {
+        self.limit.saturating_sub(self.used.saturating_add(self.reserved))
+    }
+}
+
+/// Why an amount was not reserved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Full {
+    /// The count at the time.
+    pub level: Level,
+    /// What was asked for.
+    pub asked: u64,
+    /// Wall clock, in milliseconds since the Unix epoch, from which the amount fits even if every running request uses
+    /// all that is reserved for it; the end of the window where it never does.
+    pub resets_at_ms: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each change of a count is complete before the next thing that could panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Account {
+    /// An account without usage for a process of so many cores.
+    pub fn new(key: Key, span: Span, limit: u64, cores: usize) -> Self {
+        let shared = Shared {
+            limit,
+            buckets: VecDeque::new(),
+            bounds: Bounds::NONE,
+            last_core: 0,
+            second: 0,
+            switches: 0,
+        };
+        Self {
+            key,
+            span,
+            cores: cores.max(1),
+            refuses: AtomicBool::new(false),
+            shared: Mutex::new(shared),
+            shares: OnceLock::new(),
+        }
+    }
+
+    /// Its windows.
+    pub fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Whether the last request was refused here; a hint.
+    #[inline]
+    pub fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn share(&self, core: usize) -> Option<&Share> {
+        self.shares.get().and_then(|shares| shares.get(core))
+    }
+
+    /// Takes `amount` out of the window of `now`, until it is settled or released. An amount of 0 needs a limit that is
+    /// not reached and takes nothing.
+    ///
+    /// # Errors
+    /// The limit, where the amount does not fit.
+    #[inline]
+    pub fn reserve(&self, core: usize, amount: u64, now: Moment) -> Result<Place, Full> {
+        if let Some(share) = self.share(core) {
+            let mut share = lock(&share.0);
+            if share.bounds.contains(self.span.clock(now)) && share.slice >= amount.max(1) {
+                share.slice -= amount;
+                share.reserved += amount;
+                return Ok(Place { epoch: share.bounds.epoch, turn: share.turn });
+            }
+        }
+        self.reserve_shared(core, amount, now)
+    }
+
+    fn reserve_shared(&self, core: usize, amount: u64, now: Moment) -> Result<Place, Full> {
+        let mut shared = lock(&self.shared);
+        let at = shared.turn_to(&self.span, now);
+        let needed = amount.max(1);
+        // The own share first: often its rest and the room together are enough.
+        if let Some(share) = self.share(core) {
+            shared.call_back(&mut lock(&share.0));
+        }
+        let mut room = shared.room(&self.span, at);
+        if room < needed && shared.has_leases(&self.span, at) {
+            self.call_all_back(&mut shared);
+            room = shared.room(&self.span, at);
+        }
+        if room < needed {
+            self.refuses.store(true, Ordering::Relaxed);
+            return Err(self.full(&shared, at, amount, now));
+        }
+        if self.refuses() {
+            self.refuses.store(false, Ordering::Relaxed);
+        }
+        if let Some(place) = self.lease(&mut shared, core, at, room, amount, |share| &mut share.reserved) {
+            return Ok(place);
+        }
+        let bucket = &mut shared.buckets[at];
+        bucket.reserved = bucket.reserved.saturating_add(amount);
+        let epoch = bucket.epoch;
+        self.notice(&mut shared, core, now);
+        Ok(Place { epoch, turn: Place::SHARED })
+    }
+
+    /// Leases a slice to the core's share and books `amount` there, where the limit is far enough.
+    fn lease(
+        &self,
+        shared: &mut Shared,
+        core: usize,
+        at: usize,
+        room: u64,
+        amount: u64,
+        part: impl FnOnce(&mut ShareState) -> &mut u64,
+    ) -> Option<Place> {
+        let share = self.share(core)?;
+        let slice = room / SLICE_PART / self.cores as u64;
+        if slice < amount.max(1).saturating_mul(SLICE_REQUESTS_MIN) {
+            return None;
+        }
+        let bucket = &mut shared.buckets[at];
+        // A clock that went back further than buckets are known has bounds that are not the bucket's.
+        if shared.bounds.epoch != bucket.epoch {
+            return None;
+        }
+        let mut share = lock(&share.0);
+        debug_assert_eq!(share.leased(), 0, "it was called back");
+        bucket.leased = bucket.leased.saturating_add(slice);
+        share.bounds = shared.bounds;
+        share.slice = slice - amount;
+        *part(&mut share) = amount;
+        Some(Place { epoch: bucket.epoch, turn: share.turn })
+    }
+
+    /// Counts changes between cores, and makes shares when there are many.
+    fn notice(&self, shared: &mut Shared, core: usize, now: Moment) {
+        if core == shared.last_core || self.cores == 1 {
+            return;
+        }
+        shared.last_core = core;
+        let second = now.steady_ms / 1_000;
+        shared.switches = if second == shared.second { shared.switches.saturating_add(1) } else { 1 };
+        shared.second = second;
+        if shared.switches >= SWITCHES_UNTIL_SHARED {
+            self.shares.get_or_init(|| (0..self.cores).map(|_| Share::default()).collect());
+        }
+    }
+
+    /// Replaces a reservation of `amount` by what was used. In a window that is over it changes nothing.
+    #[inline]
+    pub fn settle(&self, core: usize, place: Place, amount: u64, used: u64) {
+        if place.turn != Place::SHARED
+            && let Some(share) = self.share(core)
+        {
+            let mut share = lock(&share.0);
+            if share.turn == place.turn {
+                let held = amount.saturating_add(share.slice);
+                if let Some(slice) = held.checked_sub(used) {
+                    share.slice = slice;
+                    share.reserved -= amount;
+                    share.used += used;
+                    return;
+                }
+            }
+        }
+        self.settle_shared(core, place, amount, used);
+    }
+
+    fn settle_shared(&self, core: usize, place: Place, amount: u64, used: u64) {
+        let mut shared = lock(&self.shared);
+        if place.turn != Place::SHARED
+            && let Some(share) = self.share(core)
+        {
+            let mut share = lock(&share.0);
+            if share.turn == place.turn {
+                shared.call_back(&mut share);
+            }
+        }
+        if let Some(bucket) = shared.bucket_mut(place.epoch) {
+            debug_assert!(bucket.reserved >= amount, "what is settled was reserved");
+            bucket.reserved = bucket.reserved.saturating_sub(amount);
+            bucket.used = bucket.used.saturating_add(used);
+        }
+    }
+
+    /// Counts usage that was not reserved, in the window of `admitted`.
+    #[inline]
+    pub fn charge(&self, core: usize, used: u64, admitted: Moment) {
+        if used == 0 {
+            return;
+        }
+        if let Some(share) = self.share(core) {
+            let mut share = lock(&share.0);
+            if share.bounds.contains(self.span.clock(admitted))
+                && let Some(slice) = share.slice.checked_sub(used)
+            {
+                share.slice = slice;
+                share.used += used;
+                return;
+            }
+        }
+        self.charge_shared(core, used, admitted);
+    }
+
+    fn charge_shared(&self, core: usize, used: u64, admitted: Moment) {
+        let mut shared = lock(&self.shared);
+        let Some(at) = shared.find_or_open(&self.span, admitted) else { return };
+        if at + 1 == shared.buckets.len()
+            && let Some(share) = self.share(core)
+        {
+            shared.call_back(&mut lock(&share.0));
+            let room = shared.room(&self.span, at);
+            if self.lease(&mut shared, core, at, room, used, |share| &mut share.used).is_some() {
+                return;
+            }
+        }
+        let bucket = &mut shared.buckets[at];
+        bucket.used = bucket.used.saturating_add(used);
+        self.notice(&mut shared, core, admitted);
+    }
+
+    /// Puts back what was settled before this process: in a bucket by its epoch, besides what is counted there.
+    pub fn restore(&self, epoch: u64, used: u64, now: Moment) {
+        let mut shared = lock(&self.shared);
+        if let Some(at) = shared.open(&self.span, epoch, now.steady_ms) {
+            let bucket = &mut shared.buckets[at];
+            bucket.used = bucket.used.saturating_add(used);
+        }
+    }
+
+    /// Puts another limit in force; the counts stay.
+    pub fn set_limit(&self, limit: u64) {
+        let mut shared = lock(&self.shared);
+        if shared.limit != limit {
+            self.call_all_back(&mut shared);
+            shared.limit = limit;
+            self.refuses.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// The count in the window of `now`, over all cores. Takes nothing from any of them.
+    pub fn level(&self, now: Moment) -> Level {
+        let mut shared = lock(&self.shared);
+        let at = shared.turn_to(&self.span, now);
+        let mut level = shared.level(&self.span, at);
+        let newest = shared.buckets[at].epoch;
+        for share in self.shares.get().into_iter().flatten() {
+            let share = lock(&share.0);
+            let is_live = (self.span.oldest_live(newest)..=newest).contains(&share.bounds.epoch);
+            if is_live && share.leased() > 0 {
+                level.used = level.used.saturating_add(share.used);
+                level.reserved = level.reserved.saturating_add(share.reserved);
+            }
+        }
+        level
+    }
+
+    fn call_all_back(&self, shared: &mut Shared) {
+        for share in self.shares.get().into_iter().flatten() {
+            shared.call_back(&mut lock(&share.0));
+        }
+    }
+
+    #[cold]
+    fn full(&self, shared: &Shared, at: usize, asked: u64, now: Moment) -> Full {
+        let level = shared.level(&self.span, at);
+        let clock = self.span.clock(now);
+        let mut resets_at = shared.bounds.until;
+        if self.span.is_rolling() {
+            let mut left = shared.committed(&self.span, at);
+            for bucket in &shared.buckets {
+                let bounds = Bounds { epoch: bucket.epoch, ..Bounds::NONE };
+                resets_at = self.span.leaves_at(bounds);
+                left = left.saturating_sub(bucket.committed());
+                if level.limit.saturating_sub(left) >= asked.max(1) {
+                    break;
+                }
+            }
+        }
+        Full { level, asked, resets_at_ms: now.wall_ms.saturating_add(resets_at.saturating_sub(clock)) }
+    }
+}
+
+impl std::fmt::Debug for Account {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Account").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// The longest that a calendar window of this kind lasts, in milliseconds, but for an hour in autumn.
+fn period_ms(period: Period) -> u64 {
+    const DAY_MS: u64 = 86_400_000;
+    match period {
+        Period::Hourly => 3_600_000,
+        Period::Daily => DAY_MS,
+        Period::Weekly => 7 * DAY_MS,
+        Period::Monthly => 31 * DAY_MS,
+        Period::Yearly => 366 * DAY_MS,
+    }
+}
+
+impl Shared {
+    /// The bucket that is being filled now, as an index.
+    fn turn_to(&mut self, span: &Span, now: Moment) -> usize {
+        let clock_ms = span.clock(now);
+        if !self.bounds.contains(clock_ms) {
+            self.bounds = span.bounds(clock_ms);
+        }
+        let newest = self.buckets.back().map_or(0, |bucket| bucket.epoch);
+        // A core may read the steady clock just before another one and come here after it.
+        let epoch = if span.is_rolling() { self.bounds.epoch.max(newest) } else { self.bounds.epoch };
+        match self.open(span, epoch, now.steady_ms) {
+            Some(at) => at,
+            // Only a calendar has more buckets than can be known.
+            None => self.buckets.partition_point(|bucket| bucket.epoch < epoch).min(self.buckets.len() - 1),
+        }
+    }
+
+    /// The bucket of a moment that may have passed; none when it no longer counts.
+    fn find_or_open(&mut self, span: &Span, moment: Moment) -> Option<usize> {
+        let clock_ms = span.clock(moment);
+        let epoch =
+            if self.bounds.contains(clock_ms) { self.bounds.epoch } else { span.bounds(clock_ms).epoch };
+        self.open(span, epoch, moment.steady_ms)
+    }
+
+    /// Finds the bucket of an epoch or makes it, and forgets what no longer counts; none where there can be none.
+    fn open(&mut self, span: &Span, epoch: u64, steady_ms: u64) -> Option<usize> {
+        let last = self.buckets.len().checked_sub(1);
+        let found = match last {
+            Some(last) if self.buckets[last].epoch == epoch => Ok(last),
+            Some(_) => self.buckets.binary_search_by_key(&epoch, |bucket| bucket.epoch),
+            None => Err(0),
+        };
+        let at = match found {
+            Ok(at) => at,
+            Err(_) => {
+                self.forget(span, epoch, steady_ms)?;
+                let at = self.buckets.partition_point(|bucket| bucket.epoch < epoch);
+                self.buckets.insert(at, Bucket { epoch, ..Bucket::default() });
+                at
+            }
+        };
+        let bucket = &mut self.buckets[at];
+        bucket.seen_ms = bucket.seen_ms.max(steady_ms);
+        Some(at)
+    }
+
+    /// Makes room for a bucket of `epoch`; none where it does not count any more or there are too many.
+    fn forget(&mut self, span: &Span, epoch: u64, steady_ms: u64) -> Option<()> {
+        match span {
+            Span::Rolling { .. } => {
+                let newest = self.buckets.back().map_or(epoch, |bucket| bucket.epoch.max(epoch));
+                let oldest = span.oldest_live(newest);
+                while self.buckets.front().is_some_and(|bucket| bucket.epoch < oldest) {
+                    self.buckets.pop_front();
+                }
+                (epoch >= oldest).then_some(())
+            }
+            Span::Calendar { period, .. } => {
+                let kept_ms = KEPT_LENGTHS * period_ms(*period);
+                // What a share belongs to stays until the share is called back; there are no more than cores.
+                self.buckets.retain(|bucket| {
+                    bucket.leased > 0 || bucket.seen_ms.saturating_add(kept_ms) >= steady_ms
+                });
+                (self.buckets.len() < CALENDAR_BUCKETS_MAX).then_some(())
+            }
+        }
+    }
+
+    fn bucket_mut(&mut self, epoch: u64) -> Option<&mut Bucket> {
+        let at = self.buckets.binary_search_by_key(&epoch, |bucket| bucket.epoch).ok()?;
+        self.buckets.get_mut(at)
+    }
+
+    /// The buckets that count together with the one at `at`.
+    fn live(&self, span: &Span, at: usize) -> impl Iterator<Item = &Bucket> {
+        // What a rolling window no longer counts was forgotten when its newest bucket was opened.
+        let range = if span.is_rolling() { 0..self.buckets.len() } else { at..at + 1 };
+        self.buckets.range(range)
+    }
+
+    fn committed(&self, span: &Span, at: usize) -> u64 {
+        self.live(span, at).fold(0, |sum, bucket| sum.saturating_add(bucket.committed()))
+    }
+
+    fn room(&self, span: &Span, at: usize) -> u64 {
+        self.limit.saturating_sub(self.committed(span, at))
+    }
+
+    fn has_leases(&self, span: &Span, at: usize) -> bool {
+        self.live(span, at).any(|bucket| bucket.leased > 0)
+    }
+
+    fn level(&self, span: &Span, at: usize) -> Level {
+        let mut level = Level { limit: self.limit, ..Level::default() };
+        for bucket in self.live(span, at) {
+            level.used = level.used.saturating_add(bucket.used);
+            level.reserved = level.reserved.saturating_add(bucket.reserved);
+        }
+        level
+    }
+
+    /// Moves everything in a share into its bucket. What belongs to a forgotten one is forgotten.
+    fn call_back(&mut self, share: &mut ShareState) {
+        let leased = share.leased();
+        if leased == 0 {
+            return;
+        }
+        if let Some(bucket) = self.bucket_mut(share.bounds.epoch) {
+            debug_assert!(bucket.leased >= leased, "a share holds what was leased");
+            bucket.leased = bucket.leased.saturating_sub(leased);
+            bucket.reserved = bucket.reserved.saturating_add(share.reserved);
+            bucket.used = bucket.used.saturating_add(share.used);
+        }
+        *share = ShareState { turn: share.turn.wrapping_add(1).max(1), ..ShareState::default() };
+    }
+}
+
+#[cfg(test)]
+mod tests;
