@@ -119,7 +119,7 @@ fn target(dialect: Dialect) -> TargetModel<'static> {
 fn request(bencher: Bencher<'_, '_>, (from, to): (Dialect, Dialect)) {
     let body = conversation(from);
     let proofs = ProofKey::new(&[7; 32]);
-    let ask = Ask { dialect: from, body: &body, stream: true, proofs: &proofs, strict: false };
+    let ask = Ask { dialect: from, body: &body, stream: true, proofs: &proofs, strict: false, media: &[] };
     let mut out = Vec::with_capacity(2 * body.len());
     bencher.counter(BytesCount::new(body.len())).bench_local(|| {
         out.clear();

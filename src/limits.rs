@@ -67,6 +67,10 @@ const _: () =
 /// Requests whose body and head together are at most so long are sent from one piece of memory, in bytes: copying
 /// them costs less than gathering.
 pub const CONTIGUOUS_REQUEST_BYTES_MAX: usize = 16 * KIB;
+/// Media that are fetched for one request. Beyond it: 400. Most models take fewer.
+pub const MEDIA_PER_REQUEST_MAX: usize = 32;
+/// Redirects that are followed on the way to a medium. Beyond it: 400.
+pub const MEDIA_REDIRECTS_MAX: usize = 4;
 /// Answers to one request (`n`) whose calls are mapped back. Beyond it they pass as they are. OpenAI's own bound.
 pub const TRANSLATED_CHOICES_MAX: usize = 128;
 /// How far into a call's input its `{"input":"` is looked for, in bytes: it has ten, the rest is white space.

@@ -15,6 +15,7 @@ pub mod env;
 pub(crate) mod fields;
 pub mod fuzz;
 pub mod limit;
+pub mod media;
 pub mod mistake;
 pub mod model;
 pub mod policy;

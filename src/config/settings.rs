@@ -16,6 +16,7 @@ use serde_json::{Map, Value};
 use super::env::{self, Env, Proxies};
 use super::fields::Fields;
 use super::limit::{Limit, read_limits};
+use super::media::MediaSettings;
 use super::mistake::{Mistake, Path, Sink, describe, quote};
 use crate::limits::MIB;
 use crate::provider::Endpoint;
@@ -147,6 +148,8 @@ pub struct Settings {
     pub journal: JournalSettings,
     /// Kept responses.
     pub responses: ResponsesSettings,
+    /// Media at URLs.
+    pub media: MediaSettings,
     /// Client side.
     pub server: ServerSettings,
     /// Provider side.
@@ -317,6 +320,7 @@ impl Settings {
             metrics_enabled: section(f, "metrics", |f| f.bool("enabled")).flatten().unwrap_or(true),
             journal: JournalSettings::read(f),
             responses: ResponsesSettings::read(f),
+            media: MediaSettings::read(f),
             server: ServerSettings::read(f),
             upstream: UpstreamSettings::read(f, env, over.mistakes),
             overridden: over.names,
@@ -469,18 +473,22 @@ impl Overrides<'_> {
     }
 }
 
-fn ms(milliseconds: u64) -> Duration {
+pub(super) fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 
-fn set<T>(slot: &mut T, value: Option<T>) {
+pub(super) fn set<T>(slot: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *slot = value;
     }
 }
 
 /// Reads an object of settings and reports its unknown keys.
-fn section<T>(fields: &Fields<'_>, key: &'static str, read: impl FnOnce(&Fields<'_>) -> T) -> Option<T> {
+pub(super) fn section<T>(
+    fields: &Fields<'_>,
+    key: &'static str,
+    read: impl FnOnce(&Fields<'_>) -> T,
+) -> Option<T> {
     fields.object(key, |inner| {
         let value = read(inner);
         inner.finish();

@@ -81,7 +81,7 @@ fn translate_request(from: Dialect, to: Dialect, body: &[u8]) {
         return;
     }
     let proofs = ProofKey::new(&[0; 32]);
-    let ask = Ask { dialect: from, body, stream: false, proofs: &proofs, strict: false };
+    let ask = Ask { dialect: from, body, stream: false, proofs: &proofs, strict: false, media: &[] };
     let target = TargetModel {
         name: "model",
         vendor: Vendor::Other,

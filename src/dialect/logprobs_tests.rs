@@ -116,7 +116,14 @@ fn they_are_asked_for_in_every_dialect_that_has_them() {
     };
     for (from, to) in pairs() {
         let (asked, mut out) = (body(from).to_string(), Vec::new());
-        let ask = Ask { dialect: from, body: asked.as_bytes(), stream: false, proofs: &proofs, strict: true };
+        let ask = Ask {
+            dialect: from,
+            body: asked.as_bytes(),
+            stream: false,
+            proofs: &proofs,
+            strict: true,
+            media: &[],
+        };
         ask.translate(to, &target, &mut out).unwrap();
         let out: Value = serde_json::from_slice(&out).unwrap();
         let expected = body(to);

@@ -163,13 +163,13 @@ features! {
     /// An image in the request.
     ImageBytes "image" "CRAG" [Carried Carried Carried Carried] "",
     /// An image at a URL.
-    ImageUrl "image_url" "CRAG" [Carried Carried Carried Refused] "",
+    ImageUrl "image_url" "CRAG" [Carried Carried Carried Depends] "fetched by the gateway and sent as bytes; refused where it cannot be had or `media.fetch` is off",
     /// How closely to look at an image.
     ImageDetail "detail" "CRG" [Carried Carried Silent Depends] "dropped for models before Gemini 3",
     /// A PDF or another document's bytes.
     DocumentBytes "document" "CRAG" [Carried Carried Carried Carried] "",
     /// A document at a URL.
-    DocumentUrl "document_url" "CRAG" [Refused Carried Carried Refused] "",
+    DocumentUrl "document_url" "CRAG" [Depends Carried Carried Depends] "fetched by the gateway and sent as bytes; refused where it cannot be had or `media.fetch` is off",
     /// A text document.
     DocumentText "document_text" "A" [Changed Changed Carried Changed] "becomes a text with its title as first line",
     /// Something the client says about a document.

@@ -13,6 +13,7 @@ mod find;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod gemini;
+pub mod inline;
 pub mod ir;
 pub mod loss;
 mod media;

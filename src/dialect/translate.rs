@@ -5,6 +5,7 @@
 
 use super::context::{ClientContext, Ids, TargetModel, Undo};
 use super::error::{ErrorBody, write_error};
+use super::inline::{self, Fetched, Wanted};
 use super::ir::{Event, Fault, FaultCase, Request, Text, Vendor};
 use super::loss::{BadRequest, Losses};
 use super::undo::UndoStream;
@@ -27,6 +28,8 @@ pub struct Ask<'a> {
     pub proofs: &'a ProofKey,
     /// Refuse what would be lost.
     pub strict: bool,
+    /// What has been fetched of its media.
+    pub media: &'a [Fetched],
 }
 
 /// What a translated request leaves for its answer.
@@ -68,6 +71,7 @@ impl Ask<'_> {
         out: &mut Vec<u8>,
     ) -> Result<Translated, BadRequest> {
         let (mut request, echo) = self.read()?;
+        inline::inline(&mut request, dialect, self.media);
         request.stream |= self.stream;
         let mut losses = Losses::new(dialect, self.strict);
         let undo = write(dialect, &request, target, &mut losses, out)?;
@@ -79,6 +83,11 @@ impl Ask<'_> {
             stream_usage: request.stream_usage,
             legacy_functions: request.legacy_functions,
         })
+    }
+
+    /// What of the request has to be fetched for a model called by `dialect`; nothing if it cannot be read.
+    pub fn wanted_media(&self, dialect: Dialect) -> Vec<Wanted> {
+        self.read_count().map(|mut request| inline::wanted(&mut request, dialect)).unwrap_or_default()
     }
 
     /// Reads a request that is only to be counted: it need not say what an answer would need.
@@ -101,7 +110,8 @@ impl Ask<'_> {
         target: &TargetModel<'_>,
         out: &mut Vec<u8>,
     ) -> Result<Option<Losses>, BadRequest> {
-        let request = self.read_count()?;
+        let mut request = self.read_count()?;
+        inline::inline(&mut request, dialect, self.media);
         let mut losses = Losses::new(dialect, self.strict);
         match dialect {
             Dialect::OpenAiChat | Dialect::OpenAiResponses => return Ok(None),

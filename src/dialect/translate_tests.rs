@@ -124,7 +124,8 @@ fn the_same_conversation_is_about_as_long_in_every_dialect() {
     ];
     for (dialect, body) in DIALECTS.into_iter().zip(bodies) {
         let body = body.to_string();
-        let ask = Ask { dialect, body: body.as_bytes(), stream: false, proofs: &proofs, strict: false };
+        let ask =
+            Ask { dialect, body: body.as_bytes(), stream: false, proofs: &proofs, strict: false, media: &[] };
         assert_eq!(ask.estimate(), Ok(104), "{dialect:?}");
     }
 }

@@ -150,7 +150,15 @@ async fn translate(
     if request.endpoint == Endpoint::CountTokens && !translated::counts(target) {
         return translated::estimate(exchange, request, ledger, target, asked.body).await;
     }
-    let mut job = Job::new(snapshot, request, target, asked.body, asked.stream)?;
+    let prepared = Job::prepare(exchange, request, ledger, target, asked.body, asked.stream).await;
+    let mut job = match prepared {
+        Ok(job) => job,
+        Err(AttemptError::Failed(error)) => return Err(error),
+        Err(AttemptError::ClientGone) => {
+            ledger.client_gone();
+            return Ok(After::Abort);
+        }
+    };
     if request.endpoint == Endpoint::Responses {
         let (previous, own) = asked.previous.unzip();
         job.keep_turn(Keeping::of(exchange, request, own.unwrap_or(asked.body), previous)?);

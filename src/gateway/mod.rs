@@ -22,6 +22,7 @@ mod kept;
 mod labels;
 mod ledger;
 mod local;
+mod media;
 mod opening;
 mod outgoing;
 mod passthrough;

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -42,22 +42,43 @@ impl Dialer<'_> {
     /// # Errors
     /// [`ConnectError`]; time counts from the call over all steps.
     pub async fn connect(&self, endpoint: &Endpoint) -> Result<Conn, ConnectError> {
-        match monoio::time::timeout(self.timeout, self.connect_untimed(endpoint)).await {
+        self.connect_if(endpoint, |_| true).await
+    }
+
+    /// [`Dialer::connect`] to those addresses of the endpoint (or of the proxy on the way) that are `allowed`. They are
+    /// judged once resolved: a name that means something else a moment later leads nowhere else.
+    ///
+    /// # Errors
+    /// As for [`Dialer::connect`], and where no address is allowed.
+    pub async fn connect_if(
+        &self,
+        endpoint: &Endpoint,
+        allowed: impl Fn(IpAddr) -> bool,
+    ) -> Result<Conn, ConnectError> {
+        match monoio::time::timeout(self.timeout, self.connect_untimed(endpoint, allowed)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(ConnectError::Timeout { after: self.timeout }),
         }
     }
 
-    async fn connect_untimed(&self, endpoint: &Endpoint) -> Result<Conn, ConnectError> {
+    async fn connect_untimed(
+        &self,
+        endpoint: &Endpoint,
+        allowed: impl Fn(IpAddr) -> bool,
+    ) -> Result<Conn, ConnectError> {
         let (host, port) = match &endpoint.proxy {
             Some(proxy) => (proxy.host.as_str(), proxy.port),
             None => (endpoint.host.as_str(), endpoint.port),
         };
-        let addresses = self
+        let mut addresses = self
             .resolver
             .resolve(host, port, self.dns_ttl)
             .await
             .map_err(|reason| ConnectError::Resolve { host: host.to_owned(), reason })?;
+        addresses.retain(|address| allowed(address.ip()));
+        if addresses.is_empty() {
+            return Err(ConnectError::Forbidden { host: host.to_owned() });
+        }
         let stream = race(&addresses).await.map_err(ConnectError::Refused)?;
         let mut conn = Conn::from_tcp(stream, self.deadlines).map_err(ConnectError::Refused)?;
         if endpoint.scheme != Scheme::Https {

@@ -14,6 +14,11 @@ pub enum ConnectError {
         /// The resolver's reason.
         reason: String,
     },
+    /// It has addresses, but none that may be connected to.
+    Forbidden {
+        /// The name that was looked up.
+        host: String,
+    },
     /// No address answered within the time.
     Timeout {
         /// The connect timeout.
@@ -38,6 +43,7 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Resolve { host, reason } => write!(f, "cannot resolve {host}: {reason}"),
+            Self::Forbidden { host } => write!(f, "{host} is not on the public internet"),
             Self::Timeout { after } => write!(f, "no connection within {} ms", after.as_millis()),
             Self::Refused(error) => write!(f, "cannot connect: {error}"),
             Self::Tls(error) => write!(f, "TLS hand-shake failed: {error}"),
@@ -50,7 +56,7 @@ impl std::error::Error for ConnectError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Refused(error) | Self::Tls(error) => Some(error),
-            Self::Resolve { .. } | Self::Timeout { .. } | Self::Proxy(_) => None,
+            Self::Resolve { .. } | Self::Forbidden { .. } | Self::Timeout { .. } | Self::Proxy(_) => None,
         }
     }
 }

@@ -6,9 +6,11 @@ pub mod connect;
 pub mod endpoint;
 pub mod error;
 pub mod pool;
+mod public;
 pub mod resolve;
 
 pub use endpoint::{Endpoint, HttpProxy, Scheme};
 pub use error::ConnectError;
 pub use pool::{Lease, Pool};
+pub use public::is_public;
 pub use resolve::{Resolver, ResolverThreads};

@@ -147,7 +147,14 @@ fn show_request(recording: &Recording, from: Dialect, to: Dialect, page: &mut St
     let body = recording.asked.to_string();
     let stream = recording.streaming;
     let proofs = proofs();
-    let ask = Ask { dialect: native(from), body: body.as_bytes(), stream, proofs: &proofs, strict: false };
+    let ask = Ask {
+        dialect: native(from),
+        body: body.as_bytes(),
+        stream,
+        proofs: &proofs,
+        strict: false,
+        media: &[],
+    };
     let (mut out, model) = (Vec::new(), model(to));
     page.push_str(&format!("=== request, for {} ===\n", model.name));
     match ask.translate(native(to), &model, &mut out) {
@@ -175,6 +182,7 @@ fn client(from: Dialect, to: Dialect) -> ClientContext {
         stream: false,
         proofs: &proofs,
         strict: false,
+        media: &[],
     };
     let echo = match to {
         Dialect::Responses => ask.translate(native(from), &model(from), &mut Vec::new()).unwrap().echo,

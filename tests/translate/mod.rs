@@ -6,6 +6,7 @@ mod failures;
 mod golden;
 mod kept;
 mod loops;
+mod media;
 mod pairs;
 mod provider;
 mod recorded;

@@ -18,12 +18,14 @@ use super::exchange::{After, Exchange, after};
 use super::kept::{self, Keeping};
 use super::ledger::Ledger;
 use super::local;
+use super::media;
 use super::relay::{self, Relay, Relaying};
 use super::request::{GeminiForm, Request};
 use super::source::{Source, Span};
 use crate::clock;
 use crate::dialect::Dialect;
 use crate::dialect::context::{ClientContext, Ids, TargetModel};
+use crate::dialect::inline::Fetched;
 use crate::dialect::ir::Vendor;
 use crate::dialect::loss::{BadRequest, Losses};
 use crate::dialect::translate::{Ask, Pair, Translated, write_count};
@@ -96,22 +98,57 @@ fn dialect_of(target: &Target) -> Option<Dialect> {
 }
 
 impl Job {
-    /// Translates a request for `target`.
+    /// Translates a request for `target`. What the target takes only as bytes and the client has named by a URL is fetched
+    /// first, if that is what stands against it.
+    ///
+    /// # Errors
+    /// The body is wrong, or says what the target's dialect cannot carry: 400. Or the client left meanwhile.
+    pub(super) async fn prepare(
+        exchange: &mut Exchange<'_>,
+        request: &Request,
+        ledger: &mut Ledger,
+        target: &Target,
+        body: &[u8],
+        stream: bool,
+    ) -> Result<Self, AttemptError> {
+        let view = Rc::clone(&exchange.view);
+        let snapshot = &view.snapshot;
+        let refused = match Self::new(snapshot, request, target, body, stream, &[]) {
+            Err(refused @ GatewayError::InvalidRequest(_)) => refused,
+            done => return Ok(done?),
+        };
+        let dialect = dialect_of(target).filter(|_| !target.speaks(request.client.dialect));
+        let wanted = match dialect {
+            Some(dialect) if snapshot.config.settings().media.fetch => {
+                ask(snapshot, request, body, stream, &[]).wanted_media(dialect)
+            }
+            _ => Vec::new(),
+        };
+        if wanted.is_empty() {
+            return Err(refused.into());
+        }
+        // Boxed: few requests need its room.
+        let media = Box::pin(media::fetch(exchange, ledger, &wanted)).await?;
+        Ok(Self::new(snapshot, request, target, body, stream, &media.fetched)?)
+    }
+
+    /// Translates a request for `target`, with what has been fetched for it.
     ///
     /// # Errors
     /// The body is wrong, or says what the target's dialect cannot carry: 400.
-    pub(super) fn new(
+    fn new(
         snapshot: &Snapshot,
         request: &Request,
         target: &Target,
         body: &[u8],
         stream: bool,
+        media: &[Fetched],
     ) -> Result<Self, GatewayError> {
         let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
         let native = target.speaks(request.client.dialect);
         if native && wants_array(request) {
             let (body, losses) = if has_sealed(Dialect::Gemini, body) {
-                let ask = ask(snapshot, request, body, true);
+                let ask = ask(snapshot, request, body, true, &[]);
                 let mut written = Vec::with_capacity(body.len());
                 let model = target_model(target, Dialect::Gemini);
                 let translated = ask
@@ -134,7 +171,7 @@ impl Job {
         }
         let dialect = if native { Some(request.client.dialect) } else { dialect_of(target) };
         let dialect = dialect.ok_or(GatewayError::Internal)?;
-        let ask = ask(snapshot, request, body, stream);
+        let ask = ask(snapshot, request, body, stream, media);
         let mut written = Vec::with_capacity(body.len() + body.len() / 8 + 256);
         let model = target_model(target, dialect);
         let refused = |bad: BadRequest| GatewayError::InvalidRequest(bad.to_string());
@@ -298,7 +335,7 @@ pub(super) async fn estimate(
     body: &[u8],
 ) -> Result<After, GatewayError> {
     let view = Rc::clone(&exchange.view);
-    let tokens = ask(&view.snapshot, request, body, false)
+    let tokens = ask(&view.snapshot, request, body, false, &[])
         .estimate()
         .map_err(|bad| GatewayError::InvalidRequest(bad.to_string()))?;
     ledger.served(200);
@@ -316,8 +353,15 @@ pub(super) async fn estimate(
 }
 
 /// What is asked, for a translation or a count.
-fn ask<'a>(snapshot: &'a Snapshot, request: &Request, body: &'a [u8], stream: bool) -> Ask<'a> {
-    Ask { dialect: request.client.dialect, body, stream, proofs: &snapshot.proofs, strict: request.strict }
+fn ask<'a>(
+    snapshot: &'a Snapshot,
+    request: &Request,
+    body: &'a [u8],
+    stream: bool,
+    media: &'a [Fetched],
+) -> Ask<'a> {
+    let dialect = request.client.dialect;
+    Ask { dialect, body, stream, proofs: &snapshot.proofs, strict: request.strict, media }
 }
 
 fn target_model(target: &Target, dialect: Dialect) -> TargetModel<'_> {
