@@ -231,6 +231,14 @@ pub const SNAPSHOTS_KEPT_MAX: usize = 8;
 /// How often the configuration files are looked at, in milliseconds.
 pub const WATCH_INTERVAL_MS: u64 = 500;
 
+// --- routing metrics
+/// Rows of what policies read about past calls that are computed in one tick, for each kind of policy; what is left waits
+/// for the next one. A row takes about a third of a microsecond.
+pub const METRIC_ROWS_PER_TICK_MAX: usize = 4_096;
+/// Windows of (project, model) that `fairness` keeps, all projects together. Calls of further pairs count as none until
+/// others have run empty. Worst case 300 bytes each: 20 MB.
+pub const METRIC_PROJECT_WINDOWS_MAX: usize = 65_536;
+
 // --- simulate
 /// Largest body that the simulated provider reads, in bytes.
 pub const SIMULATED_BODY_BYTES_MAX: usize = 64 * MIB;

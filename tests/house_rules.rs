@@ -58,6 +58,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
+    // Folded on the control thread, read by policies: of the configuration it knows nothing but names.
+    ("routing::metrics", &["limits", "telemetry::labels"]),
     ("routing", &["config", "dialect", "snapshot"]),
     // Names are looked up in the snapshot when a trace is spelled, not while the request runs.
     ("trace", &["budget::money", "dialect", "json", "limits", "snapshot", "telemetry"]),

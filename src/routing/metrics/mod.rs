@@ -1,10 +1,19 @@
 //! What policies know of past calls: plain numbers, looked up by index.
 //!
-//! Owns the shapes alone. [`Plan`] says which numbers the policies of a configuration need; the control thread folds
-//! finished calls into exactly these and publishes them as a [`View`], again and again. A policy reads a row; it scans
+//! [`Plan`] says which numbers the policies of a configuration need; the control thread folds finished calls into exactly
+//! these ([`Fold`]) and publishes them as a [`View`], again and again. A policy reads a row; it scans
 //! nothing, waits for nobody and counts nothing itself.
 
+mod finished;
+mod fold;
+mod ring;
+mod series;
+mod slots;
+
 use std::sync::Arc;
+
+pub use finished::{Finished, Verdict, is_timed};
+pub use fold::{Fold, Moment, Names};
 
 /// Which numbers a configuration's policies need. Equal needs of several policies are one series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,7 +29,7 @@ pub struct Plan {
 }
 
 /// A window whose calls count less the older they are.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Decaying {
     /// Calls that ended longer ago do not count, in milliseconds.
     pub window_ms: u64,
