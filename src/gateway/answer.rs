@@ -9,6 +9,7 @@ use crate::http1::{Framing, KnownField, Method, ResponseSlots, parse_response, w
 use crate::limits::{ANSWER_HEADROOM_BYTES, ANSWER_TAILROOM_BYTES};
 use crate::net::{Buffer, Conn};
 use crate::respond::GatewayError;
+use crate::shard::Shard;
 use crate::upstream::Pool;
 
 /// What kind of body an answer has, by its content type.
@@ -88,7 +89,7 @@ pub(super) async fn finish_head(
         if !exchange.provider_ready(conn).await {
             return Err(AttemptError::ClientGone);
         }
-        match reader.advance(exchange, conn, method, first_byte)? {
+        match reader.advance(exchange.shard, conn, method, first_byte)? {
             Progress::Head(head) => return Ok(Some(head)),
             Progress::Closed => return Ok(None),
             Progress::Wait => {}
@@ -120,7 +121,7 @@ impl HeadReader {
     /// As for [`read_head`].
     pub(super) fn advance(
         &mut self,
-        exchange: &Exchange<'_>,
+        shard: &Shard,
         conn: &mut Conn,
         method: Method<'_>,
         first_byte: Duration,
@@ -128,10 +129,10 @@ impl HeadReader {
         let (mut buffer, mut start, mut end) = self
             .partial
             .take()
-            .unwrap_or_else(|| (exchange.shard.buffers.take(), ANSWER_HEADROOM_BYTES, ANSWER_HEADROOM_BYTES));
+            .unwrap_or_else(|| (shard.buffers.take(), ANSWER_HEADROOM_BYTES, ANSWER_HEADROOM_BYTES));
         let room = buffer.len() - ANSWER_TAILROOM_BYTES;
         loop {
-            let late = || too_late(exchange, first_byte);
+            let late = || too_late(shard, first_byte);
             match conn.try_read(&mut buffer[end..room]) {
                 Ok(0) | Err(_) if conn.deadline().fired() => return Err(late()),
                 Ok(0) if end == start => return Ok(Progress::Closed),
@@ -146,7 +147,7 @@ impl HeadReader {
                 Err(_) if end == start => return Ok(Progress::Closed),
                 Err(error) => return Err(GatewayError::UpstreamClosed(Some(error))),
             }
-            while let Some(parsed) = parse(&buffer[start..end], method, exchange)? {
+            while let Some(parsed) = parse(&buffer[start..end], method, shard)? {
                 match parsed {
                     Parsed::Interim(head_bytes) => start += head_bytes,
                     Parsed::Final { status, framing, keep_alive, kind, fields, head_bytes } => {
@@ -165,8 +166,8 @@ impl HeadReader {
 }
 
 /// Why a wait for a provider ended early.
-pub(super) fn too_late(exchange: &Exchange<'_>, after: Duration) -> GatewayError {
-    if exchange.shard.is_cut() { GatewayError::Stopped } else { GatewayError::UpstreamTimeout { after } }
+pub(super) fn too_late(shard: &Shard, after: Duration) -> GatewayError {
+    if shard.is_cut() { GatewayError::Stopped } else { GatewayError::UpstreamTimeout { after } }
 }
 
 enum Parsed {
@@ -181,7 +182,7 @@ enum Parsed {
     },
 }
 
-fn parse(bytes: &[u8], method: Method<'_>, exchange: &Exchange<'_>) -> Result<Option<Parsed>, GatewayError> {
+fn parse(bytes: &[u8], method: Method<'_>, shard: &Shard) -> Result<Option<Parsed>, GatewayError> {
     if bytes.is_empty() {
         return Ok(None);
     }
@@ -196,7 +197,7 @@ fn parse(bytes: &[u8], method: Method<'_>, exchange: &Exchange<'_>) -> Result<Op
             "it switched protocols, which was not asked for".to_owned(),
         ));
     }
-    let mut fields = exchange.shard.take_head();
+    let mut fields = shard.take_head();
     let mut kind = BodyKind::Opaque;
     let mut encoded = false;
     writer::parsed_fields(&mut fields, &head.fields, |field| {

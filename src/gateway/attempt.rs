@@ -11,6 +11,7 @@ use crate::limits::STALE_WINDOW_MS;
 use crate::net::deadline::OnExpiry;
 use crate::net::{Conn, pipe};
 use crate::respond::GatewayError;
+use crate::shard::{Shard, View};
 use crate::simulate;
 use crate::snapshot::Target;
 use crate::telemetry::log::Value;
@@ -113,7 +114,7 @@ async fn exchange_once(
             return Ok(head);
         }
         Err(_) if lease.conn.deadline().fired() => {
-            return Err(answer::too_late(exchange, first_byte).into());
+            return Err(answer::too_late(exchange.shard, first_byte).into());
         }
         Err(_) if lease.reused => return Ok(None),
         // A provider may answer and close before it has read all (413): the answer counts.
@@ -135,50 +136,60 @@ pub(super) async fn connect(
     pool: &Pool,
     target: &Target,
 ) -> Result<Lease, AttemptError> {
+    let (shard, view) = (Rc::clone(exchange.shard), Rc::clone(&exchange.view));
+    let timeout = view.snapshot.config.settings().upstream.connect_timeout;
+    let connecting = Box::pin(open(&shard, &view, ledger, pool, target, timeout));
+    let conn = exchange.while_client_stays(connecting).await.ok_or(AttemptError::ClientGone)??;
+    Ok(Lease { conn, reused: false })
+}
+
+/// Opens a fresh connection within `timeout`.
+///
+/// # Errors
+/// None came about.
+pub(super) async fn open(
+    shard: &Shard,
+    view: &View,
+    ledger: &mut Ledger,
+    pool: &Pool,
+    target: &Target,
+    timeout: Duration,
+) -> Result<Conn, GatewayError> {
     ledger.waiting();
     let endpoint = &pool.endpoint;
-    exchange.shard.metrics.upstream_connects.add(1);
+    shard.metrics.upstream_connects.add(1);
     if endpoint.scheme == Scheme::Simulated {
-        let Some(simulator) = &target.simulator else { return Err(GatewayError::Internal.into()) };
+        let Some(simulator) = &target.simulator else { return Err(GatewayError::Internal) };
         let (near, far) = pipe::pipe();
-        let served = simulate::Served::new(
-            simulator.clone(),
-            exchange.shard.random(),
-            1,
-            exchange.shard.buffers.clone(),
-        );
-        simulate::spawn(served, Conn::from_pipe(far, &exchange.shard.deadlines));
-        let conn = Conn::from_pipe(near, &exchange.shard.deadlines);
+        let served = simulate::Served::new(simulator.clone(), shard.random(), 1, shard.buffers.clone());
+        simulate::spawn(served, Conn::from_pipe(far, &shard.deadlines));
+        let conn = Conn::from_pipe(near, &shard.deadlines);
         ledger.working();
         ledger.step("connection opened", &[]);
-        return Ok(Lease { conn, reused: false });
+        return Ok(conn);
     }
-    let snapshot = Rc::clone(&exchange.view);
-    let upstream = &snapshot.snapshot.config.settings().upstream;
     let dialer = Dialer {
-        resolver: &exchange.shard.resolver,
-        deadlines: &exchange.shard.deadlines,
-        tls: snapshot.snapshot.client_tls.as_ref(),
-        dns_ttl: upstream.dns_ttl,
-        timeout: upstream.connect_timeout,
+        resolver: &shard.resolver,
+        deadlines: &shard.deadlines,
+        tls: view.snapshot.client_tls.as_ref(),
+        dns_ttl: view.snapshot.config.settings().upstream.dns_ttl,
+        timeout,
     };
-    let connecting = Box::pin(dialer.connect(endpoint));
-    match exchange.while_client_stays(connecting).await {
-        None => Err(AttemptError::ClientGone),
-        Some(Ok(mut conn)) => {
+    match dialer.connect(endpoint).await {
+        Ok(mut conn) => {
             ledger.working();
             let resumed = conn.tls_resumed();
             if conn.is_tls() {
-                exchange.shard.metrics.upstream_tls_handshakes.add(1);
-                exchange.shard.metrics.upstream_tls_resumed.add(u64::from(resumed));
+                shard.metrics.upstream_tls_handshakes.add(1);
+                shard.metrics.upstream_tls_resumed.add(u64::from(resumed));
             }
             let fields = [("tls", Value::Flag(conn.is_tls())), ("resumed", Value::Flag(resumed))];
             ledger.step("connection opened", &fields);
-            Ok(Lease { conn, reused: false })
+            Ok(conn)
         }
-        Some(Err(error)) => {
-            exchange.shard.metrics.upstream_connect_errors.add(1);
-            Err(GatewayError::Connect(error).into())
+        Err(error) => {
+            shard.metrics.upstream_connect_errors.add(1);
+            Err(GatewayError::Connect(error))
         }
     }
 }

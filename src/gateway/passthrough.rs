@@ -349,7 +349,7 @@ impl Upload<'_> {
     }
 
     fn listen(&mut self, exchange: &Exchange<'_>) -> Result<Option<AnswerHead>, BodyError> {
-        match self.reader.advance(exchange, self.provider, self.method, self.first_byte)? {
+        match self.reader.advance(exchange.shard, self.provider, self.method, self.first_byte)? {
             Progress::Head(head) => Ok(Some(head)),
             Progress::Wait => Ok(None),
             Progress::Closed => Err(GatewayError::UpstreamClosed(None).into()),

@@ -118,6 +118,11 @@ impl Endpoint {
         Ok(Self { scheme, host, port, base_path: base_path.to_owned(), query, authority })
     }
 
+    /// The path of the server itself: the base path without a version segment at its end.
+    pub fn root_path(&self) -> &str {
+        without_version(&self.base_path)
+    }
+
     /// Appends base path and `path` to `out`, then the endpoint's own query.
     ///
     /// `path` starts with `/` and may carry a query. A version segment at its head (`/v1/…`) replaces one at the

@@ -33,13 +33,17 @@ pub enum Call {
     GeminiCountTokens,
     /// OpenAI embeddings.
     Embeddings,
+    /// Embeddings in the provider's own shape (Ollama), where it has one; else OpenAI's.
+    OwnEmbeddings,
+    /// Gemini embeddings, several at once.
+    GeminiEmbeddings,
     /// List of models.
     Models,
 }
 
 impl Call {
     /// All calls, in the order of their index.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::Chat,
         Self::Responses,
         Self::Messages,
@@ -48,6 +52,8 @@ impl Call {
         Self::GeminiStream,
         Self::GeminiCountTokens,
         Self::Embeddings,
+        Self::OwnEmbeddings,
+        Self::GeminiEmbeddings,
         Self::Models,
     ];
 
@@ -73,7 +79,12 @@ pub fn path_of(provider: &Provider, endpoint: &Endpoint, upstream_model: &str, c
         Call::GeminiGenerate => format!("/models/{}:generateContent", escape(upstream_model)),
         Call::GeminiStream => format!("/models/{}:streamGenerateContent?alt=sse", escape(upstream_model)),
         Call::GeminiCountTokens => format!("/models/{}:countTokens", escape(upstream_model)),
-        Call::Embeddings => "/embeddings".to_owned(),
+        Call::OwnEmbeddings if let Some(path) = &provider.embeddings_path => {
+            // Below the server's root, also where the endpoint is that of its OpenAI-compatible paths (`…/v1`).
+            return format!("{}{path}", endpoint.root_path());
+        }
+        Call::Embeddings | Call::OwnEmbeddings => "/embeddings".to_owned(),
+        Call::GeminiEmbeddings => format!("/models/{}:batchEmbedContents", escape(upstream_model)),
         Call::Models => match provider.wire {
             Wire::Plain(Dialect::AnthropicMessages) => "/v1/models".to_owned(),
             _ => "/models".to_owned(),
@@ -165,6 +176,12 @@ mod tests {
             ("gemini", None, Call::GeminiGenerate, "/v1beta/models/m%2F1:generateContent"),
             ("gemini", None, Call::GeminiStream, "/v1beta/models/m%2F1:streamGenerateContent?alt=sse"),
             ("gemini", None, Call::GeminiCountTokens, "/v1beta/models/m%2F1:countTokens"),
+            ("openai", None, Call::OwnEmbeddings, "/v1/embeddings"),
+            ("ollama", None, Call::Embeddings, "/v1/embeddings"),
+            ("ollama", None, Call::OwnEmbeddings, "/api/embed"),
+            ("ollama", Some("http://h:11434"), Call::OwnEmbeddings, "/api/embed"),
+            ("ollama", Some("http://h/ollama/v1/"), Call::OwnEmbeddings, "/ollama/api/embed"),
+            ("gemini", None, Call::GeminiEmbeddings, "/v1beta/models/m%2F1:batchEmbedContents"),
             ("gemini", Some("https://g/v1beta/openai/"), Call::Chat, "/v1beta/openai/chat/completions"),
             ("groq", None, Call::Chat, "/openai/v1/chat/completions"),
             ("perplexity", None, Call::Chat, "/chat/completions"),

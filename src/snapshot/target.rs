@@ -185,7 +185,10 @@ fn simulated_path(model: &Model, call: Call) -> String {
         Call::GeminiCountTokens => {
             format!("/v1beta/models/{}:countTokens", path::escape(&model.upstream_model))
         }
-        Call::Embeddings => "/v1/embeddings".to_owned(),
+        Call::Embeddings | Call::OwnEmbeddings => "/v1/embeddings".to_owned(),
+        Call::GeminiEmbeddings => {
+            format!("/v1beta/models/{}:batchEmbedContents", path::escape(&model.upstream_model))
+        }
         Call::Models => "/v1/models".to_owned(),
     }
 }
