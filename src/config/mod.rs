@@ -41,6 +41,7 @@ pub use secret::Secret;
 pub use settings::Settings;
 pub use slow_hash::SlowHash;
 
+use self::embedding::Unlisted;
 use self::mistake::{Path, Sink, kind};
 use crate::provider::Catalogue;
 
@@ -145,18 +146,23 @@ impl Config {
         sink.finish(&mut mistakes, warnings);
 
         let sink = Sink::new(files::MODELS, &documents.models.text);
-        let models = model::read_all(array(&documents.models, &sink, "models"), &catalogue, keys, &sink);
-        let model_by_id: HashMap<String, usize> =
+        let mut models = model::read_all(array(&documents.models, &sink, "models"), &catalogue, keys, &sink);
+        let mut model_by_id: HashMap<String, usize> =
             models.iter().enumerate().map(|(index, model)| (model.id.clone(), index)).collect();
         sink.finish(&mut mistakes, warnings);
 
         let sink = Sink::new(files::PROJECTS, &documents.projects.text);
-        let projects =
-            project::read_all(array(&documents.projects, &sink, "projects"), &model_by_id, keys, &sink);
+        let items = array(&documents.projects, &sink, "projects");
+        let unlisted = Unlisted::new(&catalogue, &model_by_id);
+        let projects = project::read_all(items, &model_by_id, &unlisted, keys, &sink);
         sink.finish(&mut mistakes, warnings);
 
         if !mistakes.is_empty() {
             return Err(mistakes);
+        }
+        for model in unlisted.into_models() {
+            model_by_id.insert(model.id.clone(), models.len());
+            models.push(model);
         }
         let project_by_slug = projects.iter().enumerate().map(|(index, p)| (p.slug.clone(), index)).collect();
         let project_by_id = projects.iter().enumerate().map(|(index, p)| (p.id.clone(), index)).collect();
@@ -175,7 +181,7 @@ impl Config {
         &self.catalogue
     }
 
-    /// All models, in the order of the file. Indexes into this slice are what projects refer to.
+    /// All models, in the order of the file, and behind them those that only policies name. Indexes into this slice are what projects refer to.
     pub fn models(&self) -> &[Arc<Model>] {
         &self.models
     }

@@ -96,6 +96,69 @@ impl Model {
     }
 }
 
+impl Model {
+    /// A model that the registry does not have: nothing is known of it but what the catalogue says. It embeds.
+    pub(super) fn unlisted(
+        id: String,
+        provider: &Arc<Provider>,
+        upstream_model: &str,
+        endpoint: Option<Endpoint>,
+        api_key: Option<Secret>,
+    ) -> Self {
+        let known = provider.model(upstream_model);
+        let endpoint = endpoint.or_else(|| provider.base.clone());
+        let path = |call: &Call| {
+            let endpoint = endpoint.as_ref()?;
+            Some(path_of(provider, endpoint, upstream_model, *call).into_boxed_str())
+        };
+        let prices = known.and_then(|known| known.prices.clone());
+        Self {
+            name: id.clone(),
+            provider: Arc::clone(provider),
+            auth_field: api_key.as_ref().and_then(|key| key_field(provider, false, key)),
+            upstream_model: upstream_model.to_owned(),
+            dialects: provider.dialects,
+            price_unknown: prices.is_none() && !provider.local,
+            prices: prices.unwrap_or_default(),
+            context_window: known.and_then(|known| known.context_window),
+            capabilities: Capabilities { embedding: Some(true), ..Capabilities::default() },
+            timeout: None,
+            enabled: true,
+            strip_params: Vec::new(),
+            key_error: false,
+            simulated: Value::Null,
+            limits: LimitSet::default(),
+            paths: Call::ALL.iter().filter_map(path).collect(),
+            id,
+            endpoint,
+            api_key,
+        }
+    }
+
+    /// Whether calls of both go to the same place with the same key.
+    pub(super) fn is_called_like(&self, other: &Self) -> bool {
+        self.provider.id == other.provider.id
+            && self.upstream_model == other.upstream_model
+            && self.endpoint == other.endpoint
+            && self.api_key == other.api_key
+    }
+}
+
+/// Whether a key can stand in a field of a head.
+pub(super) fn is_field_value(key: &Secret) -> bool {
+    key.expose().bytes().all(|byte| (b'!'..=b'~').contains(&byte))
+}
+
+/// The field that carries a key, with its line end; none where the provider takes none.
+fn key_field(provider: &Provider, is_bearer: bool, key: &Secret) -> Option<Secret> {
+    let (name, prefix) = match &provider.auth.scheme {
+        AuthScheme::Field { .. } if is_bearer => ("authorization", "Bearer "),
+        AuthScheme::Field { name, prefix } => (name.as_str(), prefix.as_str()),
+        AuthScheme::None | AuthScheme::Unsupported => return None,
+    };
+    Some(Secret::new(format!("{name}: {prefix}{}\r\n", key.expose())))
+}
+
 /// Reads all entries; broken ones are left out and reported.
 pub(crate) fn read_all(
     items: &[Value],
@@ -338,13 +401,8 @@ impl Way {
     }
 
     fn auth_field(&self, f: &Fields<'_>, provider: &Provider, key: Option<&Secret>) -> Option<Secret> {
-        let key = key?.expose();
-        let (name, prefix) = match &provider.auth.scheme {
-            AuthScheme::Field { .. } if self.is_bearer => ("authorization", "Bearer "),
-            AuthScheme::Field { name, prefix } => (name.as_str(), prefix.as_str()),
-            AuthScheme::None | AuthScheme::Unsupported => return None,
-        };
-        if !key.bytes().all(|byte| (b'!'..=b'~').contains(&byte)) {
+        let field = key_field(provider, self.is_bearer, key?)?;
+        if !key.is_some_and(is_field_value) {
             f.mistake(
                 "apiKey",
                 "a key with a space or a character outside ASCII",
@@ -352,7 +410,7 @@ impl Way {
             );
             return None;
         }
-        Some(Secret::new(format!("{name}: {prefix}{key}\r\n")))
+        Some(field)
     }
 }
 

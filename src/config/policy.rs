@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::embedding::{Embedding, SemanticCache};
+use super::embedding::{Embedding, SemanticCache, Unlisted};
 use super::fields::{Fields, one_of};
 use super::mistake::{Path, describe, quote};
 use super::{Opener, files};
@@ -41,6 +41,12 @@ const NEVER_POLICIES: [(&str, &str); 4] = [
 
 /// Shortest and longest window or half-life, in minutes.
 const MINUTES: std::ops::RangeInclusive<f64> = 0.1..=1_440.0;
+
+/// How long a policy that asks a model may take where it says nothing, in milliseconds: a small model scores ten
+/// candidates in one or two seconds.
+const LLM_TIMEOUT_MS: u64 = 10_000;
+/// The same for one that needs a vector: providers embed a message in tenths of a second.
+pub(super) const EMBEDDING_TIMEOUT_MS: u64 = 2_000;
 
 /// One routing policy of a project.
 #[derive(Debug, Clone, PartialEq)]
@@ -176,6 +182,8 @@ pub struct Llm {
     pub max_user_message_chars: Option<u64>,
     /// Cache of earlier decisions or answers; none: off.
     pub cache: Option<SemanticCache>,
+    /// How long all of its calls may take together.
+    pub timeout: Duration,
 }
 
 /// Settings of `semantic-intent`.
@@ -189,6 +197,8 @@ pub struct SemanticIntent {
     pub ambiguity_threshold: f64,
     /// Intents with examples, in the order of the file.
     pub intents: Vec<Intent>,
+    /// How long vectors are waited for.
+    pub timeout: Duration,
 }
 
 /// What requests may be about, and who is good at it.
@@ -208,6 +218,8 @@ pub(super) struct PolicyReader<'m> {
     pub(super) models: &'m HashMap<String, usize>,
     /// Opens keys for embeddings.
     pub(super) keys: &'m dyn Opener,
+    /// Models that embed and are not in the registry.
+    pub(super) unlisted: &'m Unlisted<'m>,
     /// Id of the project, which its sealed keys are bound to.
     pub(super) project: &'m str,
 }
@@ -298,6 +310,7 @@ impl PolicyReader<'_> {
             max_completion_tokens: at_least(f, "maxCompletionTokens", 50),
             max_user_message_chars: at_least(f, "maxUserMessageChars", 100),
             cache,
+            timeout: timeout(f, LLM_TIMEOUT_MS),
         };
         asked.map(|_| llm)
     }
@@ -325,7 +338,14 @@ impl PolicyReader<'_> {
                 intents.push(Intent { name: name.to_owned(), examples, models });
             }
         });
-        Some(SemanticIntent { embedding: embedding?, absolute_threshold, ambiguity_threshold, intents })
+        let timeout = timeout(f, EMBEDDING_TIMEOUT_MS);
+        Some(SemanticIntent {
+            embedding: embedding?,
+            absolute_threshold,
+            ambiguity_threshold,
+            intents,
+            timeout,
+        })
     }
 
     /// Index of the model whose id stands at `path`.
@@ -381,6 +401,11 @@ fn minutes(
     default: f64,
 ) -> Duration {
     Duration::from_secs_f64(f.number(key, range).unwrap_or(default) * 60.0)
+}
+
+/// `timeoutMs`.
+pub(super) fn timeout(f: &Fields<'_>, default_ms: u64) -> Duration {
+    f.duration("timeoutMs", 1..=600_000).unwrap_or(Duration::from_millis(default_ms))
 }
 
 /// A number that is raised to `floor` where it is lower.

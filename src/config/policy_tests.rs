@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::config::embedding::{CacheMode, EmbeddingModel, EmbeddingProvider};
+use crate::config::embedding::CacheMode;
 use crate::config::{Config, Document, Documents, Env, Mistake, NoKeys, Secret};
 use crate::provider::Catalogue;
 
@@ -14,7 +14,7 @@ const MODELS: &str = r#"[{"id":"a","provider":"simulated"},{"id":"b","provider":
 /// What became of the policies, and the messages of the warnings with their places.
 type Read = (Result<Vec<Policy>, Vec<Mistake>>, Vec<String>);
 
-fn read_text(policies: &str) -> Read {
+fn config_of(policies: &str) -> (Result<Config, Vec<Mistake>>, Vec<crate::config::Warning>) {
     let document = |text: String| Document { value: serde_json::from_str(&text).expect(&text), text };
     let documents = Documents {
         settings: Document::default(),
@@ -24,6 +24,11 @@ fn read_text(policies: &str) -> Read {
     let catalogue = Arc::new(Catalogue::built_in().clone());
     let mut warnings = Vec::new();
     let config = Config::check(&documents, catalogue, &Env::default(), &NoKeys, &mut warnings);
+    (config, warnings)
+}
+
+fn read_text(policies: &str) -> Read {
+    let (config, warnings) = config_of(policies);
     let policies = config.map(|config| config.projects()[0].policies.clone());
     let warnings = warnings.into_iter().map(|found| format!("{}: {}", found.path, found.message));
     (policies, warnings.collect())
@@ -82,6 +87,7 @@ fn every_policy_has_the_defaults_of_the_specification() {
         max_completion_tokens: None,
         max_user_message_chars: None,
         cache: None,
+        timeout: Duration::from_secs(10),
     };
     assert_eq!(*llm, expected);
     let Rule::SemanticIntent(intent) = one("semantic-intent", json!({"embedding_model": "a", "intents": {}}))
@@ -89,7 +95,7 @@ fn every_policy_has_the_defaults_of_the_specification() {
         panic!("another policy")
     };
     assert_eq!((intent.absolute_threshold, intent.ambiguity_threshold), (0.60, 0.08));
-    assert_eq!(intent.embedding.models, [EmbeddingModel::Registered(0)]);
+    assert_eq!((intent.embedding.models.as_slice(), intent.timeout), (&[0][..], Duration::from_secs(2)));
 }
 
 #[test]
@@ -123,10 +129,10 @@ fn every_key_is_read() {
 fn the_policy_that_asks_a_model_is_read_in_both_spellings() {
     let cache = json!({"enabled": true, "mode": "response", "embedding_model": "text-embed", "embedding_fallback_models": ["c"],
         "embedding_provider": "ollama", "embedding_endpoint": "http://10.0.0.9:11434", "embedding_api_key": " k ",
-        "ttl_seconds": 60, "similarity_threshold": 0.9, "extend_on_hit": true});
+        "ttl_seconds": 60, "similarity_threshold": 0.9, "extend_on_hit": true, "timeoutMs": 300});
     let extra = |key: &str, value: Value, prompt: &str| {
         let mut config = json!({"fallbackModelIds": ["c"], "autoRouting": false, "includeReason": true, "thinking": true,
-            "memory": true, "memoryCount": 3, "maxCompletionTokens": 200, "maxUserMessageChars": 4_000, "cache": cache});
+            "memory": true, "memoryCount": 3, "maxCompletionTokens": 200, "maxUserMessageChars": 4_000, "timeoutMs": 700, "cache": cache});
         config[key] = value;
         config[prompt] = Value::from("be brief");
         let Rule::Llm(llm) = one("llm", config) else { panic!("another policy") };
@@ -140,15 +146,47 @@ fn the_policy_that_asks_a_model_is_read_in_both_spellings() {
         (llm.memory_count, llm.max_completion_tokens, llm.max_user_message_chars),
         (Some(3), Some(200), Some(4_000))
     );
+    assert_eq!(llm.timeout, Duration::from_millis(700));
     let cache = llm.cache.expect("a cache");
+    assert_eq!(cache.timeout, Duration::from_millis(300));
     assert_eq!((cache.mode, cache.ttl, cache.extend_on_hit), (CacheMode::Response, min(1), true));
+    assert_eq!(cache.embedding.models, [3, 2], "behind the registry's three, and one of them");
+}
+
+#[test]
+fn a_model_that_only_embeds_is_one_of_the_configuration() {
+    let named = |model: &str, endpoint: &str| {
+        json!({"type": "semantic-intent", "config": {"embedding_provider": "ollama", "embedding_model": model,
+            "embedding_endpoint": endpoint, "intents": {}}})
+    };
+    let policies = json!([
+        named("nomic", "http://10.0.0.9:11434/v1"),
+        named("nomic", "http://10.0.0.9:11434/v1"),
+        named("nomic", "http://10.0.0.8:11434"),
+        {"type": "semantic-intent", "config": {"embedding_provider": "openai", "embedding_api_key": "k",
+            "embedding_model": "text-embedding-3-small", "intents": {}}},
+    ]);
+    let config = config_of(&policies.to_string()).0.unwrap();
+    let models: Vec<usize> = config.projects()[0]
+        .policies
+        .iter()
+        .map(|policy| match &policy.rule {
+            Rule::SemanticIntent(rule) => rule.embedding.models[0],
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(models, [3, 3, 4, 5], "one for each place");
+    let ids: Vec<&str> = config.models()[3..].iter().map(|model| model.id.as_str()).collect();
+    assert_eq!(ids, ["ollama/nomic", "ollama/nomic-2", "openai/text-embedding-3-small"]);
+    assert_eq!(config.model_index("ollama/nomic"), Some(3));
+    let openai = &config.models()[5];
+    assert_eq!(openai.auth_field().map(Secret::expose), Some("authorization: Bearer k\r\n"));
     assert_eq!(
-        cache.embedding.models,
-        [EmbeddingModel::Named("text-embed".to_owned()), EmbeddingModel::Registered(2)]
+        openai.endpoint.as_ref().map(ToString::to_string).as_deref(),
+        Some("https://api.openai.com/v1")
     );
-    let inline = cache.embedding.inline;
-    assert_eq!((inline.provider, inline.api_key), (EmbeddingProvider::Ollama, Some(Secret::new("k"))));
-    assert_eq!(inline.endpoint.expect("an endpoint").to_string(), "http://10.0.0.9:11434");
+    assert_eq!(openai.path(crate::provider::Call::OwnEmbeddings), Some("/v1/embeddings"));
+    assert_eq!(config.models()[3].path(crate::provider::Call::OwnEmbeddings), Some("/api/embed"));
 }
 
 #[test]

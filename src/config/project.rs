@@ -11,6 +11,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::Opener;
+use super::embedding::Unlisted;
 use super::fields::Fields;
 use super::limit::LimitSet;
 use super::mistake::{Path, Sink, describe, kind, quote};
@@ -126,10 +127,11 @@ pub enum TokenHash {
 pub(crate) fn read_all(
     items: &[Value],
     models: &HashMap<String, usize>,
+    unlisted: &Unlisted<'_>,
     keys: &dyn Opener,
     sink: &Sink<'_>,
 ) -> Vec<Project> {
-    let mut reader = Reader::new(models, keys, explicit_slugs(items));
+    let mut reader = Reader::new(models, unlisted, keys, explicit_slugs(items));
     let mut projects = Vec::with_capacity(items.len());
     for (index, item) in items.iter().enumerate() {
         let path = Path::Index(&Path::Root, index);
@@ -151,6 +153,7 @@ fn explicit_slugs(items: &[Value]) -> HashMap<String, bool> {
 /// State over all projects.
 struct Reader<'m> {
     models: &'m HashMap<String, usize>,
+    unlisted: &'m Unlisted<'m>,
     keys: &'m dyn Opener,
     ids: HashSet<String>,
     names: HashSet<String>,
@@ -162,9 +165,15 @@ struct Reader<'m> {
 }
 
 impl<'m> Reader<'m> {
-    fn new(models: &'m HashMap<String, usize>, keys: &'m dyn Opener, slugs: HashMap<String, bool>) -> Self {
+    fn new(
+        models: &'m HashMap<String, usize>,
+        unlisted: &'m Unlisted<'m>,
+        keys: &'m dyn Opener,
+        slugs: HashMap<String, bool>,
+    ) -> Self {
         Self {
             models,
+            unlisted,
             keys,
             ids: HashSet::new(),
             names: HashSet::new(),
@@ -265,7 +274,7 @@ impl<'m> Reader<'m> {
     }
 
     fn policies(&self, f: &Fields<'_>, project: &str) -> Vec<Policy> {
-        PolicyReader { models: self.models, keys: self.keys, project }.read_all(f)
+        PolicyReader { models: self.models, unlisted: self.unlisted, keys: self.keys, project }.read_all(f)
     }
 
     fn tokens(&mut self, f: &Fields<'_>) -> Vec<Token> {
