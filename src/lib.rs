@@ -13,6 +13,7 @@ pub mod limits;
 // Data plane: one copy per core, nothing shared is written by two cores, nothing blocks
 pub mod auth;
 pub mod budget;
+pub mod cache;
 pub mod dialect;
 pub mod endpoints;
 pub mod gateway;

@@ -300,3 +300,32 @@ pub const CONVERSATION_TURNS_MAX: usize = 1_000;
 pub const KEEPER_QUEUE_MAX: usize = 1_024;
 /// Most input items of a kept response in one page. Source: OpenAI API reference, "List input items".
 pub const INPUT_ITEMS_MAX: usize = 100;
+
+// --- calls that the gateway makes itself
+/// Longest answer to a call of the gateway's own, in bytes. Beyond it: the call fails. 256 vectors of 3,072 numbers are
+/// about 16 MiB of JSON.
+pub const INNER_ANSWER_BYTES_MAX: usize = 24 * MIB;
+/// Most texts of one embeddings call; more are sent in several. OpenAI takes 2,048, Gemini 100.
+pub const EMBEDDED_TEXTS_MAX: usize = 100;
+/// Longest text that is embedded, in bytes; the rest is cut off at a character. Embedding models take 8,192 tokens.
+pub const EMBEDDED_TEXT_BYTES_MAX: usize = 24 * KIB;
+/// Most numbers of one vector. Beyond it: the call fails. The largest of today's models has 4,096.
+pub const EMBEDDING_DIMENSIONS_MAX: usize = 8_192;
+
+// --- cache
+/// Answers that are kept, all projects together; also bounded by bytes. Beyond it the one not used for longest goes.
+pub const CACHED_ANSWERS_MAX: usize = 65_536;
+/// Entries of the semantic cache with one scope: each look-up compares with all of them.
+pub const SEMANTIC_ENTRIES_MAX: usize = 1_000;
+/// Bytes of the semantic cache, all projects together.
+pub const SEMANTIC_BYTES_MAX: usize = 64 * MIB;
+/// Conversations whose models are remembered, all projects together.
+pub const CONVERSATIONS_MAX: usize = 16_384;
+/// Models that are remembered of one conversation. Source: the project's routing specification, section 6.
+pub const CONVERSATION_DECISIONS_MAX: usize = 50;
+/// Centroids of intents that are kept.
+pub const CENTROIDS_MAX: usize = 4_096;
+
+// --- routing
+/// Longest reason of a routing model that is kept, in bytes; the rest is cut off at a character.
+pub const ROUTING_REASON_BYTES_MAX: usize = 512;

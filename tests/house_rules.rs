@@ -27,6 +27,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("sse", &["limits"]),
     ("budget::money", &["telemetry::text"]),
     ("dialect", &["budget::money", "json", "limits", "sse"]),
+    // One store for all cores; keys are made of bodies.
+    ("cache", &["budget::money", "dialect", "json", "limits"]),
     // Facts about providers and the configuration made of them
     ("provider", &["dialect"]),
     ("config", &["dialect", "limits", "provider"]),
@@ -60,7 +62,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // Folded on the control thread, read by policies: of the configuration it knows nothing but names.
     ("routing::metrics", &["limits", "telemetry::labels"]),
-    ("routing", &["config", "dialect", "snapshot"]),
+    // An answer of the model that the policy `llm` asks is read as JSON.
+    ("routing", &["config", "dialect", "json", "limits", "snapshot"]),
     // Names are looked up in the snapshot when a trace is spelled, not while the request runs.
     ("trace", &["budget::money", "dialect", "json", "limits", "snapshot", "telemetry"]),
     ("respond", &["auth", "http1", "telemetry::labels", "upstream"]),
@@ -69,6 +72,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "shard",
         &[
             "auth::Prover",
+            "cache",
             "clock",
             "dialect::UsageShape",
             "limits",
@@ -167,6 +171,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "auth::Prover",
             "budget",
+            "cache",
             "clock",
             "config",
             "control",
@@ -187,7 +192,8 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that know no socket, clock, file or thread. (`simulate`'s own shell, `serve`, is not among them.)
-const SANS_IO: &[&str] = &["http1", "json", "sse", "dialect", "budget", "routing", "provider", "simulate"];
+const SANS_IO: &[&str] =
+    &["http1", "json", "sse", "dialect", "budget", "cache", "routing", "provider", "simulate"];
 const NOT_IN_SANS_IO: &[&str] = &[
     "monoio",
     "socket2",

@@ -14,6 +14,7 @@ use super::service;
 use super::upgrade::Upgrade;
 use super::{StartArgs, fail};
 use crate::auth::Prover;
+use crate::cache::Caches;
 use crate::clock;
 use crate::config::settings::{Driver, LogFormat};
 use crate::config::{Env, Settings};
@@ -114,6 +115,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let prover = Prover::start(process::give_way)
         .map_err(|error| format!("cannot start the thread for slow hashes: {error}"))?;
     let prover = Arc::new(prover);
+    let caches = Arc::new(Caches::new(clock::now()));
     let control = Control {
         token_key,
         proof_key,
@@ -153,6 +155,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
             log: log.core_end(),
             ids: TraceIds::from_system().map_err(|_| "the system gives no random numbers".to_owned())?,
             prover: Arc::clone(&prover),
+            caches: Arc::clone(&caches),
         };
         let plan = CorePlan {
             parts,

@@ -6,7 +6,7 @@
 use super::context::{ClientContext, Ids, TargetModel, Undo};
 use super::error::{ErrorBody, write_error};
 use super::inline::{self, Fetched, Wanted};
-use super::ir::{Event, Fault, FaultCase, Request, Text, Vendor};
+use super::ir::{Answer, Event, Fault, FaultCase, Request, Text, Vendor};
 use super::loss::{BadRequest, Losses};
 use super::undo::UndoStream;
 use super::{Dialect, ProofKey, anthropic, gemini, openai_chat, openai_responses};
@@ -50,6 +50,14 @@ pub struct Translated {
 }
 
 impl Ask<'_> {
+    /// The request in the shared form.
+    ///
+    /// # Errors
+    /// The body is not what its dialect takes.
+    pub fn request(&self) -> Result<Request<'_>, BadRequest> {
+        self.read().map(|(request, _)| request)
+    }
+
     fn read(&self) -> Result<(Request<'_>, Vec<u8>), BadRequest> {
         let alone = |request| (request, Vec::new());
         match self.dialect {
@@ -93,7 +101,7 @@ impl Ask<'_> {
     /// Reads a request that is only to be counted: it need not say what an answer would need.
     fn read_count(&self) -> Result<Request<'_>, BadRequest> {
         match self.dialect {
-            Dialect::OpenAiChat | Dialect::OpenAiResponses => self.read().map(|(request, _)| request),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => self.request(),
             Dialect::AnthropicMessages => anthropic::read_count_request(self.body, self.proofs),
             Dialect::Gemini => gemini::read_count_request(self.body, self.proofs),
         }
@@ -150,7 +158,11 @@ pub fn write_count(dialect: Dialect, tokens: u64, out: &mut Vec<u8>) {
     }
 }
 
-fn write(
+/// Appends a request in the words of `dialect`.
+///
+/// # Errors
+/// It says what the dialect cannot carry.
+pub fn write(
     dialect: Dialect,
     request: &Request<'_>,
     target: &TargetModel<'_>,
@@ -163,6 +175,20 @@ fn write(
         Dialect::AnthropicMessages => anthropic::write_request(request, target, losses, out),
         Dialect::Gemini => gemini::write_request(request, target, losses, out),
     }
+}
+
+/// A whole answer that came with a status of success, in the shared form. `vendor` makes the provider's proofs.
+///
+/// # Errors
+/// The body is an error all the same, or is none that can be read.
+pub fn read_answer(dialect: Dialect, vendor: Vendor, body: &[u8]) -> Result<Answer<'_>, Fault<'static>> {
+    let read = match dialect {
+        Dialect::OpenAiChat => openai_chat::read_answer(body, vendor),
+        Dialect::OpenAiResponses => openai_responses::read_answer(body, vendor),
+        Dialect::AnthropicMessages => anthropic::read_answer(body, vendor),
+        Dialect::Gemini => gemini::read_answer(body, vendor),
+    };
+    read.map_err(into_owned)
 }
 
 /// Where an answer comes from and where it goes.
@@ -188,13 +214,7 @@ impl Pair {
         client: &mut ClientContext,
         out: &mut Vec<u8>,
     ) -> Result<(), Fault<'static>> {
-        let read = match self.from {
-            Dialect::OpenAiChat => openai_chat::read_answer(body, self.vendor),
-            Dialect::OpenAiResponses => openai_responses::read_answer(body, self.vendor),
-            Dialect::AnthropicMessages => anthropic::read_answer(body, self.vendor),
-            Dialect::Gemini => gemini::read_answer(body, self.vendor),
-        };
-        let mut answer = read.map_err(into_owned)?;
+        let mut answer = read_answer(self.from, self.vendor, body)?;
         undo.answer(&mut answer);
         match self.to {
             Dialect::OpenAiChat => openai_chat::write_answer(&answer, client, out),

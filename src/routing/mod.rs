@@ -7,6 +7,8 @@
 //! Source: the project's routing specification, sections 2 to 4.
 
 mod explained;
+pub mod intent;
+pub mod llm;
 pub mod metrics;
 mod plan;
 mod policies;

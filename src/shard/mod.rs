@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::auth::Prover;
+use crate::cache::Caches;
 use crate::clock::{self, WallClock};
 use crate::mailbox::Mailbox;
 use crate::net::{BufferPool, Deadlines};
@@ -41,6 +42,8 @@ pub struct ShardParts {
     pub ids: TraceIds,
     /// Computes slow hashes of tokens.
     pub prover: Arc<Prover>,
+    /// What the process remembers between requests.
+    pub caches: Arc<Caches>,
 }
 
 /// One core's state.
@@ -63,6 +66,8 @@ pub struct Shard {
     pub timestamps: RefCell<TimestampFormatter>,
     /// Computes slow hashes of tokens.
     pub prover: Arc<Prover>,
+    /// What the process remembers between requests.
+    pub caches: Arc<Caches>,
     ids: RefCell<TraceIds>,
     view: RefCell<Rc<View>>,
     heads: RefCell<Vec<Vec<u8>>>,
@@ -89,6 +94,7 @@ impl Shard {
             journal: RefCell::new(parts.journal),
             timestamps: RefCell::default(),
             prover: parts.prover,
+            caches: parts.caches,
             ids: RefCell::new(parts.ids),
             view: RefCell::new(Rc::new(view)),
             heads: RefCell::default(),
