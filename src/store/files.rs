@@ -136,7 +136,7 @@ pub fn replace_json(path: &Path, value: &Value) -> Result<Stamp, FileError> {
     replace(path, &to_json(value))
 }
 
-fn to_json(value: &Value) -> Vec<u8> {
+pub(super) fn to_json(value: &Value) -> Vec<u8> {
     let mut bytes =
         serde_json::to_vec_pretty(value).expect("a document of maps with text keys always serialises");
     bytes.push(b'\n');

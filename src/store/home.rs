@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::edit;
 use super::files::{self, Content, FileError};
 use super::lock::HomeLock;
 use super::secret::{Keys, MasterKey};
@@ -160,7 +161,8 @@ fn no_randomness() -> Mistake {
 pub fn open(home: &Home, lock: &HomeLock, env: &Env, now_unix_ms: u64) -> Result<Loaded, Vec<Mistake>> {
     debug_assert_eq!(lock.root(), home.root(), "the lock is proof for its own home only");
     home.create(env)?;
-    let (mut loaded, documents) = read_and_check(home, env)?;
+    edit::recover(home).map_err(|mistake| vec![mistake])?;
+    let (mut loaded, documents) = check_with(home, env, &[])?;
     let named = [
         (SETTINGS, &documents.settings.value),
         (MODELS, &documents.models.value),
@@ -186,11 +188,32 @@ pub fn open(home: &Home, lock: &HomeLock, env: &Env, now_unix_ms: u64) -> Result
 /// # Errors
 /// Every mistake at once.
 pub fn load(home: &Home, env: &Env) -> Result<Loaded, Vec<Mistake>> {
-    read_and_check(home, env).map(|(loaded, _)| loaded)
+    check_with(home, env, &[]).map(|(loaded, _)| loaded)
 }
 
-fn read_and_check(home: &Home, env: &Env) -> Result<(Loaded, Documents), Vec<Mistake>> {
-    let mut reader = Reader { home, mistakes: Vec::new(), warnings: Vec::new(), watch: Watch::default() };
+/// A parsed file as it is now; an empty document where there is none.
+///
+/// # Errors
+/// It cannot be read, or is no JSON.
+pub(super) fn document(home: &Home, name: &str) -> Result<Document, Mistake> {
+    let path = home.file(name);
+    let Some(content) = files::read(&path).map_err(|error| file_mistake(name, &path, &error))? else {
+        return Ok(Document::default());
+    };
+    match serde_json::from_str(&content.text) {
+        Ok(value) => Ok(Document { text: content.text, value }),
+        Err(error) => Err(Mistake::of_syntax(name, &content.text, &error)),
+    }
+}
+
+/// Reads and checks a home with `drafts` in place of the files of those names, and changes nothing on disk.
+pub(super) fn check_with(
+    home: &Home,
+    env: &Env,
+    drafts: &[(&'static str, Document)],
+) -> Result<(Loaded, Documents), Vec<Mistake>> {
+    let mut reader =
+        Reader { home, drafts, mistakes: Vec::new(), warnings: Vec::new(), watch: Watch::default() };
     let mut documents = Documents {
         settings: reader.document(SETTINGS),
         models: reader.document(MODELS),
@@ -230,6 +253,7 @@ fn read_and_check(home: &Home, env: &Env) -> Result<(Loaded, Documents), Vec<Mis
 /// Reads the files of one home and gathers what is wrong with them.
 struct Reader<'h> {
     home: &'h Home,
+    drafts: &'h [(&'static str, Document)],
     mistakes: Vec<Mistake>,
     warnings: Vec<Warning>,
     watch: Watch,
@@ -238,7 +262,11 @@ struct Reader<'h> {
 impl Reader<'_> {
     /// A parsed file; an empty document when it does not exist or does not parse.
     fn document(&mut self, name: &str) -> Document {
-        let Some(text) = self.text(name, true) else { return Document::default() };
+        let text = self.text(name, true);
+        if let Some((_, draft)) = self.drafts.iter().find(|(known, _)| *known == name) {
+            return draft.clone();
+        }
+        let Some(text) = text else { return Document::default() };
         match serde_json::from_str(&text) {
             Ok(value) => Document { text, value },
             Err(error) => {

@@ -65,6 +65,11 @@ impl Changes {
         self.changed.is_empty()
     }
 
+    /// Whether there is something to write in a file.
+    pub fn changes(&self, name: &str) -> bool {
+        self.changed.contains(name)
+    }
+
     /// Makes a backup, once in a home's life, and writes the changed files. Returns their new states.
     ///
     /// # Errors
