@@ -78,6 +78,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "limits",
             "mailbox",
             "net",
+            // Its memory is the core's; what happens in it is the gateway's business.
+            "routing::Pool",
             "snapshot",
             "store::journal",
             "telemetry",

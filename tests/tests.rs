@@ -27,6 +27,7 @@ mod proxies;
 mod recordings;
 mod relay;
 mod reload;
+mod routing;
 mod simulate;
 mod support;
 mod takeover;

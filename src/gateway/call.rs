@@ -96,7 +96,7 @@ async fn answer(
     let view = std::rc::Rc::clone(&exchange.view);
     ledger.asked(asked.model, asked.stream, asked.body.len());
     ledger.asked_for_at_most(asked.facts.output_tokens_max());
-    let ranked = match choose::ranked(&view.snapshot, request, asked.model) {
+    let ranked = match choose::ranked(exchange, &view.snapshot, request, asked) {
         Ok(ranked) => ranked,
         Err(error) => return exchange.refuse(request, ledger, &error).await,
     };

@@ -79,7 +79,7 @@ pub(super) async fn run(
             Judged::Gone => return After::Abort,
             Judged::Failed(error) => last = Some(error),
             Judged::Answer(answer) => {
-                let opening = opening(request, asked, target, ledger);
+                let opening = opening(snapshot, request, asked, target, ledger);
                 let how = Relaying {
                     target,
                     dialect: Some(request.client.dialect),
@@ -169,7 +169,7 @@ async fn translate(
         Judged::Gone => Ok(After::Abort),
         Judged::Failed(error) => Err(error),
         Judged::Answer(answer) => {
-            let opening = opening(request, asked, target, ledger);
+            let opening = opening(snapshot, request, asked, target, ledger);
             Ok(job.relay(exchange, request, ledger, answer, target, &opening).await)
         }
     }

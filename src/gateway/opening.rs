@@ -1,16 +1,23 @@
 //! What opens a stream: an event (or a comment) of the gateway's own, before the first of the provider's.
 
 use super::call::Asked;
+use super::choose;
 use super::ledger::Ledger;
 use super::request::{Request, StreamTrace};
 use crate::clock;
 use crate::dialect::Usage;
 use crate::dialect::trace::{TraceSummary, write_trace, write_trace_entry};
 use crate::limits::ESTIMATED_OUTPUT_TOKENS;
-use crate::snapshot::Target;
+use crate::snapshot::{Snapshot, Target};
 
 /// What opens the stream that `target` answers with; nothing where none is asked for.
-pub(super) fn opening(request: &Request, asked: &Asked<'_>, target: &Target, ledger: &Ledger) -> Vec<u8> {
+pub(super) fn opening(
+    snapshot: &Snapshot,
+    request: &Request,
+    asked: &Asked<'_>,
+    target: &Target,
+    ledger: &Ledger,
+) -> Vec<u8> {
     let mut out = Vec::new();
     if request.stream_trace == StreamTrace::None || !asked.stream {
         return out;
@@ -24,7 +31,7 @@ pub(super) fn opening(request: &Request, asked: &Asked<'_>, target: &Target, led
     let summary = TraceSummary {
         model: &target.model.id,
         provider: &target.model.provider.id,
-        policies: &[],
+        policies: choose::policies(snapshot, request).map_or(&[][..], |policies| &policies.kinds),
         cost_estimate: (!target.model.price_unknown).then(|| target.price.cost(&estimate).total()),
         trace_id: &trace_id,
         unix_seconds: clock::unix_ms() / 1000,

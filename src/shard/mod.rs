@@ -15,6 +15,7 @@ use crate::cache::Caches;
 use crate::clock::{self, WallClock};
 use crate::mailbox::Mailbox;
 use crate::net::{BufferPool, Deadlines};
+use crate::routing::Pool;
 use crate::store::journal::JournalWriter;
 use crate::telemetry::ids::{TraceId, TraceIds};
 use crate::telemetry::log::{self, Value};
@@ -68,6 +69,8 @@ pub struct Shard {
     pub prover: Arc<Prover>,
     /// What the process remembers between requests.
     pub caches: Arc<Caches>,
+    /// Room for the candidates of a request, while nobody has it.
+    pub pool: Cell<Option<Box<Pool>>>,
     ids: RefCell<TraceIds>,
     view: RefCell<Rc<View>>,
     heads: RefCell<Vec<Vec<u8>>>,
@@ -95,6 +98,7 @@ impl Shard {
             timestamps: RefCell::default(),
             prover: parts.prover,
             caches: parts.caches,
+            pool: Cell::default(),
             ids: RefCell::new(parts.ids),
             view: RefCell::new(Rc::new(view)),
             heads: RefCell::default(),
