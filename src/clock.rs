@@ -1,6 +1,7 @@
 //! The only reader of time; everyone else is handed `now`.
 #![expect(clippy::disallowed_methods, reason = "this is the room that reads time")]
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Monotonic now.
@@ -35,6 +36,14 @@ impl WallClock {
         };
         time.as_millis() as u64
     }
+}
+
+/// The wall clock when the process first asked for it, plus the time since then, in milliseconds since the Unix epoch: the
+/// same on all threads, and it never steps.
+#[inline]
+pub fn steady_ms(now: Instant) -> u64 {
+    static START: OnceLock<WallClock> = OnceLock::new();
+    START.get_or_init(WallClock::read).unix_ms(now)
 }
 
 /// Wall clock as milliseconds since the Unix epoch; 0 when the clock stands before it.

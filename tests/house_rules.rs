@@ -73,6 +73,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "auth::Prover",
             "cache",
+            "budget::plan",
             "clock",
             "dialect::UsageShape",
             "limits",

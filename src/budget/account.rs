@@ -219,6 +219,19 @@ impl Account {
         self.reserve_shared(core, amount, now)
     }
 
+    /// Whether the limit is reached in the window of `now`.
+    ///
+    /// # Errors
+    /// The limit, where it is.
+    pub fn look(&self, now: Moment) -> Result<(), Full> {
+        let mut shared = lock(&self.shared);
+        let at = shared.turn_to(&self.span, now);
+        if shared.room(&self.span, at) == 0 && shared.has_leases(&self.span, at) {
+            self.call_all_back(&mut shared);
+        }
+        if shared.room(&self.span, at) == 0 { Err(self.full(&shared, at, 0, now)) } else { Ok(()) }
+    }
+
     fn reserve_shared(&self, core: usize, amount: u64, now: Moment) -> Result<Place, Full> {
         let mut shared = lock(&self.shared);
         let at = shared.turn_to(&self.span, now);

@@ -14,6 +14,7 @@ use super::service;
 use super::upgrade::Upgrade;
 use super::{StartArgs, fail};
 use crate::auth::Prover;
+use crate::budget::book::Book;
 use crate::cache::Caches;
 use crate::clock;
 use crate::config::settings::{Driver, LogFormat};
@@ -78,13 +79,14 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let snapshot =
         Snapshot::build(Arc::clone(&loaded.config), token_key.clone(), proof_key.clone(), 1, home.root())
             .map_err(|mistakes| mistakes.join("\n"))?;
-    let snapshot = Arc::new(snapshot);
+    let cores = core_count(args.cores.unwrap_or(settings.cores));
+    let book = Arc::new(Book::new(cores));
+    let snapshot = Arc::new(snapshot.with_budgets(&book, control::moment()));
     let (log, log_writer) = Log::start(Box::new(std::io::stdout()), control::level_of(&snapshot), format)
         .map_err(|error| format!("cannot start the log's thread: {error}"))?;
     log::install(log.thread_end());
     report_loaded(&loaded);
 
-    let cores = core_count(args.cores.unwrap_or(settings.cores));
     let address = address_of(args, &settings);
     let listeners = match listeners {
         Some(mut handed) => handed.grow(cores).map(|()| handed),
@@ -119,6 +121,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let control = Control {
         token_key,
         proof_key,
+        book,
         watch: loaded.watch,
         home: home.clone(),
         lock,

@@ -15,6 +15,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use crate::auth::TokenKey;
+use crate::budget::book::Book;
+use crate::budget::window::Moment;
 use crate::clock;
 use crate::config::Env;
 use crate::config::settings::{LogLevel, Settings};
@@ -43,6 +45,8 @@ pub struct Control {
     pub token_key: TokenKey,
     /// Key of the envelopes around proofs.
     pub proof_key: ProofKey,
+    /// Counts of all limits.
+    pub book: Arc<Book>,
     /// Tells when a file was edited.
     pub watch: Watch,
     /// Way to the cores.
@@ -55,6 +59,11 @@ pub struct Control {
     pub metrics: Metrics,
     /// The log, for its level.
     pub log: Log,
+}
+
+/// Now, on both clocks.
+pub fn moment() -> Moment {
+    Moment { wall_ms: clock::unix_ms(), steady_ms: clock::steady_ms(clock::now()) }
 }
 
 /// The thread's own state.
@@ -189,7 +198,8 @@ impl State {
         let root: PathBuf = self.control.home.root().to_owned();
         let (tokens, proofs) = (self.control.token_key.clone(), self.control.proof_key.clone());
         match Snapshot::build(loaded.config, tokens, proofs, generation, &root) {
-            Ok(mut snapshot) => {
+            Ok(snapshot) => {
+                let mut snapshot = snapshot.with_budgets(&self.control.book, moment());
                 snapshot.tokens.remember(&self.books.newest().tokens);
                 self.put_in_force(Arc::new(snapshot), why);
             }

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::budget::plan::Plan;
 use crate::dialect::UsageShape;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Pool};
@@ -16,6 +17,12 @@ pub struct View {
     pub pools: Vec<Rc<Pool>>,
     /// How the usage of their answers looks, in the same order.
     pub usage_shapes: Vec<RefCell<UsageShape>>,
+}
+
+impl AsRef<Plan> for View {
+    fn as_ref(&self) -> &Plan {
+        &self.snapshot.budgets
+    }
 }
 
 impl View {

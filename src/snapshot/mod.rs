@@ -10,6 +10,7 @@ use std::sync::Arc;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::auth::{Principal, TokenIndex, TokenKey};
+use crate::budget::{self, book::Book, window::Moment};
 use crate::config::{Config, Token};
 use crate::dialect::ProofKey;
 use crate::net::tls;
@@ -34,6 +35,8 @@ pub struct Snapshot {
     pub endpoints: Vec<Endpoint>,
     /// Policies, as requests meet them.
     pub routing: Plan,
+    /// Limits and where they are counted; none before [`Snapshot::with_budgets`].
+    pub budgets: budget::plan::Plan,
     /// Trust for `https` endpoints; none while there is no such endpoint.
     pub client_tls: Option<Arc<ClientConfig>>,
     /// Certificate of the listener; none for plain HTTP.
@@ -80,7 +83,25 @@ impl Snapshot {
         let tokens = TokenIndex::build(key, &config);
         let models = config.models().iter().map(|model| &**model);
         let routing = Plan::build(models, config.projects().iter().map(|project| &**project));
-        Ok(Self { generation, config, tokens, proofs, targets, endpoints, routing, client_tls, server_tls })
+        Ok(Self {
+            generation,
+            config,
+            tokens,
+            proofs,
+            targets,
+            endpoints,
+            routing,
+            budgets: budget::plan::Plan::default(),
+            client_tls,
+            server_tls,
+        })
+    }
+
+    /// Puts the configuration's limits in force on the accounts of `book`.
+    #[must_use]
+    pub fn with_budgets(mut self, book: &Book, now: Moment) -> Self {
+        self.budgets = budget::plan::Plan::build(book, &self.config, now);
+        self
     }
 
     /// The token behind a principal of this snapshot.

@@ -1,0 +1,197 @@
+//! What one request holds of its limits, from admission to settlement.
+//!
+//! ```text
+//! open ─▶ admit: a call of the whole request ─▶ choose: tokens and cost, and all of the chosen model's limits
+//!                                                 │  refused, or the attempt failed: choose the next model
+//!                                                 ▼
+//!                              settle: what the attempt used takes the place of what it held
+//! ```
+//!
+//! An attempt that does not count as a call leaves the request's own call reserved for the next one. What is held when
+//! the hold is dropped is released. Accounts that are counted and not enforced are charged at settlement. Everything is
+//! charged to the windows of the admission.
+
+use std::ops::Deref;
+
+use super::account::{Full, Place};
+use super::key::Amounts;
+use super::plan::{Chain, Plan, Who};
+use super::window::Moment;
+use crate::config::Metric;
+
+/// A request was not admitted: which limit has no room for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Index of the limit in the plan.
+    pub entry: u32,
+    /// Its count.
+    pub full: Full,
+}
+
+/// Something reserved on one account.
+#[derive(Debug, Clone, Copy)]
+struct Held {
+    entry: u32,
+    place: Place,
+    amount: u64,
+}
+
+/// The reservations of one request on one core. `P` leads to the plan that they were made by.
+#[derive(Debug)]
+pub struct Hold<P: Deref<Target: AsRef<Plan>>> {
+    plan: P,
+    core: usize,
+    who: Who,
+    admitted: Moment,
+    whole: Chain,
+    model: Chain,
+    /// First those of [`Hold::admit`], then those of [`Hold::choose`].
+    held: Vec<Held>,
+    /// How many are of the first kind.
+    calls: usize,
+    has_calls: bool,
+    has_chosen: bool,
+}
+
+impl<P: Deref<Target: AsRef<Plan>>> Hold<P> {
+    /// Nothing held yet. `admitted` names the windows that all this is charged to.
+    pub fn open(plan: P, core: usize, who: Who, admitted: Moment) -> Self {
+        let whole = plan.as_ref().whole(who);
+        Self {
+            plan,
+            core,
+            who,
+            admitted,
+            whole,
+            model: Chain::default(),
+            held: Vec::new(),
+            calls: 0,
+            has_calls: false,
+            has_chosen: false,
+        }
+    }
+
+    /// Reserves a call on the limits of the whole request, and sees that none of its other limits is reached.
+    ///
+    /// # Errors
+    /// The limit without room. Nothing is held.
+    pub fn admit(&mut self, ask: &Amounts) -> Result<(), Refusal> {
+        self.look(self.whole)?;
+        let admitted = self.reserve(self.whole, ask, |metric| metric == Metric::Calls, 0);
+        self.calls = self.held.len();
+        self.has_calls = admitted.is_ok();
+        admitted
+    }
+
+    /// Reserves what is left of the request's limits and those of a model, instead of another model's.
+    ///
+    /// # Errors
+    /// The limit without room. Only the request's call is held.
+    pub fn choose(&mut self, model: u32, ask: &Amounts) -> Result<(), Refusal> {
+        self.release(self.calls);
+        self.has_chosen = false;
+        self.model = self.plan.as_ref().model(self.who, model);
+        self.look(self.model)?;
+        self.reserve(self.whole, ask, |metric| metric != Metric::Calls, self.calls)?;
+        self.reserve(self.model, ask, |_| true, self.calls)?;
+        self.has_chosen = true;
+        Ok(())
+    }
+
+    /// A cheap look at limits that refused the last one, before anything is reserved that would have to be given back.
+    fn look(&self, chain: Chain) -> Result<(), Refusal> {
+        let plan = self.plan.as_ref();
+        for (entry, enforced) in chain.entries() {
+            let account = &plan.entry(entry).account;
+            if enforced && account.refuses() {
+                account.look(self.admitted).map_err(|full| Refusal { entry, full })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reserve(
+        &mut self,
+        chain: Chain,
+        ask: &Amounts,
+        counts: impl Fn(Metric) -> bool,
+        keep: usize,
+    ) -> Result<(), Refusal> {
+        let plan = self.plan.as_ref();
+        for (entry, enforced) in chain.entries() {
+            let account = &plan.entry(entry).account;
+            if !enforced || !counts(account.key.metric) {
+                continue;
+            }
+            let amount = ask.of(account.key.metric);
+            match account.reserve(self.core, amount, self.admitted) {
+                Ok(place) => self.held.push(Held { entry, place, amount }),
+                Err(full) => {
+                    self.release(keep);
+                    return Err(Refusal { entry, full });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back all but the first `keep`.
+    fn release(&mut self, keep: usize) {
+        let plan = self.plan.as_ref();
+        for held in self.held.drain(keep.min(self.held.len())..) {
+            plan.entry(held.entry).account.settle(self.core, held.place, held.amount, 0);
+        }
+    }
+
+    /// Charges what an attempt has used in place of what was held for it. After an attempt that is no call
+    /// (`used.calls` is 0) the request still holds its own.
+    pub fn settle(&mut self, used: &Amounts) {
+        let plan = self.plan.as_ref();
+        let keep = if used.calls == 0 { self.calls } else { 0 };
+        for held in self.held.drain(keep..) {
+            let account = &plan.entry(held.entry).account;
+            account.settle(self.core, held.place, held.amount, used.of(account.key.metric));
+        }
+        let (has_calls, has_chosen) = (self.has_calls, self.has_chosen);
+        let whole = self.whole.entries().map(|(entry, enforced)| (entry, enforced, true));
+        let model = self.model.entries().map(|(entry, enforced)| (entry, enforced, false));
+        for (entry, enforced, is_whole) in whole.chain(model) {
+            let account = &plan.entry(entry).account;
+            let metric = account.key.metric;
+            let was_held = if is_whole && metric == Metric::Calls { has_calls } else { has_chosen };
+            if !(enforced && was_held) {
+                account.charge(self.core, used.of(metric), self.admitted);
+            }
+        }
+        self.has_chosen = false;
+        if used.calls > 0 {
+            self.has_calls = false;
+            self.calls = 0;
+        }
+    }
+
+    /// The plan that the reservations were made by.
+    pub fn plan(&self) -> &Plan {
+        self.plan.as_ref()
+    }
+
+    /// The limits that are enforced on this request, those of the chosen model included.
+    pub fn enforced(&self) -> impl Iterator<Item = u32> {
+        let entries = self.whole.entries().chain(self.model.entries());
+        entries.filter_map(|(entry, enforced)| enforced.then_some(entry))
+    }
+
+    /// When the request was admitted.
+    pub fn admitted(&self) -> Moment {
+        self.admitted
+    }
+}
+
+impl<P: Deref<Target: AsRef<Plan>>> Drop for Hold<P> {
+    fn drop(&mut self) {
+        self.release(0);
+    }
+}
+
+#[cfg(test)]
+mod tests;
