@@ -41,6 +41,13 @@ Streams are translated event by event: what has arrived is sent on at once, argu
 (but for Gemini's clients, whose dialect has whole calls only). A provider's failure within a stream, and a stream that
 stops without its end mark, end in the error event of the client's dialect.
 
+Pictures that a model answers with are `images` in Chat Completions, as OpenRouter has them, and `image_generation_call` in
+Responses; a medium that the client's dialect cannot say (any in Messages, sounds and films in all but Gemini) is named in
+the text, in brackets. Only a whole answer in Chat Completions loses the place of a picture between texts.
+
+The rate limits that a provider tells in its head (`x-ratelimit-…`, `anthropic-ratelimit-…`: requests and tokens) are told
+in the family of the client's dialect, `retry-after-ms` and `x-should-retry` as they are. Gemini has none.
+
 Tokens are counted by the provider where it has an endpoint for that (Anthropic, Gemini); else the answer is an estimate
 and says so with `x-routerly-estimate: 1`: words, numbers, marks and scripts weighed as OpenAI's vocabulary splits them on
 average, which comes within a fifth for text; 1,000 tokens for an image.

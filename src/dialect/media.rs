@@ -5,7 +5,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
-use super::ir::{Source, Text};
+use super::ir::{Media, MediaKind, Source, Text};
 
 /// Base64 digits that are looked at to tell a media type.
 const SNIFFED_DIGITS: usize = 24;
@@ -83,6 +83,30 @@ pub(super) fn sniff(data: &str) -> Option<&'static str> {
         (_, Some(b"ftyp"), _) => Some("video/mp4"),
         _ => None,
     }
+}
+
+/// What a client reads in the place of a medium that its dialect cannot say.
+pub(super) fn note(media: &Media<'_>) -> Text<'static> {
+    let kind = match media.kind {
+        MediaKind::Image => "image",
+        MediaKind::Audio => "audio",
+        MediaKind::Video => "video",
+    };
+    let mut words = match &media.source {
+        Source::Base64 { media_type, .. } => {
+            let mut words = Text::from_plain("[");
+            words.push(media_type);
+            words
+        }
+        Source::Url(url) => {
+            let mut words = Text::from(format!("[{kind} at "));
+            words.push(url);
+            words
+        }
+        Source::File(_) | Source::Text(_) => Text::from(format!("[{kind}")),
+    };
+    words.push(&Text::from_plain(": left out, this API has no place for it]"));
+    words.into_owned()
 }
 
 /// Appends the data URI of bytes in base64 as a JSON string.

@@ -23,6 +23,7 @@ mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
 mod proof;
+pub mod rate_limits;
 mod repeat;
 mod shape;
 mod sight;
@@ -36,6 +37,8 @@ mod whole;
 
 #[cfg(test)]
 mod logprobs_tests;
+#[cfg(test)]
+mod media_tests;
 
 pub use effort::Effort;
 pub use needs::{Features, Needs};

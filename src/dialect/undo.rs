@@ -188,6 +188,7 @@ impl UndoStream {
             }
             Event::Start { .. }
             | Event::Logprobs { .. }
+            | Event::Media { .. }
             | Event::Cite { .. }
             | Event::Finish { .. }
             | Event::Usage(_)

@@ -446,3 +446,25 @@ fn a_candidate_that_fails_is_followed_by_one_of_another_dialect() {
         assert_eq!(gateway.usage_records(2).len(), 2);
     }
 }
+
+#[test]
+fn rate_limits_are_told_in_the_client_s_words() {
+    let limits = |dialect| match dialect {
+        Dialect::Anthropic => "anthropic-ratelimit-requests-remaining: 7\r\n",
+        _ => "x-ratelimit-remaining-requests: 7\r\n",
+    };
+    for (client, provider) in pairs().filter(|(client, _)| *client != Dialect::Gemini) {
+        let body = json!({"error": {"message": "slow down", "type": "rate_limit_error"}}).to_string();
+        let answer = format!(
+            "HTTP/1.1 429 X\r\ncontent-type: application/json\r\n{}content-length: {}\r\n\r\n{body}",
+            limits(provider),
+            body.len()
+        );
+        let upstream = MockUpstream::with(answers(answer));
+        let gateway = gateway_to(&upstream, provider).start();
+        let response = gateway.call(client::request(client, WHOLE, "")).expect(429);
+        let name = limits(client).split(':').next().unwrap();
+        let expected = (provider != Dialect::Gemini).then_some("7");
+        assert_eq!(response.field(name), expected, "{client:?} {provider:?}");
+    }
+}

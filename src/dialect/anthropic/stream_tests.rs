@@ -45,6 +45,7 @@ pub(super) fn line(event: &Event<'_>) -> String {
         Event::Cite { citation, .. } => {
             format!("cite {} {} {:?}", citation.url.escaped(), said(&citation.title), citation.chars)
         }
+        Event::Media { media, .. } => format!("{:?}", media.kind),
         Event::Logprobs { tokens, .. } => format!("tokens {}", tokens.len()),
         Event::Close { .. } => "close".to_owned(),
         Event::Finish { finish, .. } => format!("finish {finish:?}"),

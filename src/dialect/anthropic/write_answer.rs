@@ -7,6 +7,7 @@ use crate::dialect::context::ClientContext;
 use crate::dialect::ir::{
     Answer, Arguments, CallKind, Choice, Content, Finish, Part, Proof, ToolCall, Vendor,
 };
+use crate::dialect::media;
 use crate::json::write::{self, Array, Object};
 
 /// Appends the answer's body. Choices other than the first one have no place in this dialect.
@@ -61,9 +62,12 @@ fn write_block(content: &mut Array<'_>, part: &Part<'_>, client: &mut ClientCont
                 write_redacted(content, proof, client);
             }
         }
-        // What a model does not say, or this dialect has no block for.
-        Content::Media(_)
-        | Content::Document(_)
+        Content::Media(media) => content.object(|block| {
+            block.plain("type", "text");
+            block.text("text", &media::note(media));
+        }),
+        // What a model does not say.
+        Content::Document(_)
         | Content::SearchResult { .. }
         | Content::ToolResult(_)
         | Content::Unknown(_) => {}

@@ -14,6 +14,7 @@ use super::finish;
 use crate::dialect::Usage;
 use crate::dialect::context::ClientContext;
 use crate::dialect::ir::{Event, Finish, Opening, Proof, Text, Vendor};
+use crate::dialect::media;
 use crate::json::write::{self, Object};
 use crate::sse::append_event;
 
@@ -86,6 +87,11 @@ impl StreamWriter {
             Event::Start { id, model, usage, .. } => self.start(id.as_ref(), model.as_ref(), *usage, out),
             Event::Open { choice: 0, block } => self.open(block, out),
             Event::Delta { choice: 0, text } => self.delta(text, out),
+            Event::Media { choice: 0, media } => {
+                self.open(&Opening::Text, out);
+                self.delta(&media::note(media), out);
+                self.close(out);
+            }
             Event::Proof { choice: 0, proof } => self.proof(proof, out),
             Event::Cite { choice: 0, citation } => {
                 if self.is_open(BlockKind::Text) {
@@ -97,7 +103,7 @@ impl StreamWriter {
             Event::Close { choice: 0 } => self.close(out),
             Event::Finish { choice: 0, finish } => {
                 self.close(out);
-                self.finish = Some(owned(finish));
+                self.finish = Some(finish.clone().into_owned());
             }
             Event::Usage(usage) => {
                 self.usage = Some(*usage);
@@ -116,6 +122,7 @@ impl StreamWriter {
             Event::Open { .. }
             | Event::Delta { .. }
             | Event::Logprobs { .. }
+            | Event::Media { .. }
             | Event::Proof { .. }
             | Event::Cite { .. }
             | Event::Close { .. }
@@ -280,20 +287,6 @@ pub(super) fn write_head(
     match model.filter(|model| !model.is_empty()) {
         Some(model) => message.text("model", model),
         None => message.plain("model", &client.model),
-    }
-}
-
-fn owned(finish: &Finish<'_>) -> Finish<'static> {
-    let text = |text: &Option<Text<'_>>| text.as_ref().map(|text| text.borrow().into_owned());
-    match finish {
-        Finish::Stop => Finish::Stop,
-        Finish::StopSequence(sequence) => Finish::StopSequence(text(sequence)),
-        Finish::Length => Finish::Length,
-        Finish::ContextFull => Finish::ContextFull,
-        Finish::ToolCalls => Finish::ToolCalls,
-        Finish::Filtered(explanation) => Finish::Filtered(text(explanation)),
-        Finish::PromptFiltered(explanation) => Finish::PromptFiltered(text(explanation)),
-        Finish::Paused => Finish::Paused,
     }
 }
 

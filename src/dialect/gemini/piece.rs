@@ -1,7 +1,7 @@
 //! The parts of an answer, in one piece or in a stream.
 
 use super::fields::{is_true, lenient, text};
-use crate::dialect::ir::Text;
+use crate::dialect::ir::{Media, MediaKind, Source, Text};
 use crate::json::token::{Kind, Value};
 
 /// One part.
@@ -58,6 +58,17 @@ impl<'a> Piece<'a> {
             _ => Self::Other,
         })
     }
+}
+
+/// The medium that a part is.
+pub(super) fn media<'a>(media_type: Text<'a>, data: Text<'a>, inline: bool) -> Media<'a> {
+    let kind = match media_type.escaped().split('/').next() {
+        Some("audio") => MediaKind::Audio,
+        Some("video") => MediaKind::Video,
+        _ => MediaKind::Image,
+    };
+    let source = if inline { Source::Base64 { media_type, data } } else { Source::File(data) };
+    Media { kind, source, detail: None }
 }
 
 /// Whether a part says nothing but its signature.

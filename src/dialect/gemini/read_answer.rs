@@ -6,12 +6,12 @@ use super::finish;
 use super::grounding::{self, Segment};
 use super::logprobs;
 use super::offsets::{Index, Offsets};
-use super::piece::{CallPiece, Piece};
+use super::piece::{self, CallPiece, Piece};
 use super::signature::ON_TEXT;
 use super::tap::read_usage;
 use crate::dialect::ir::{
-    Answer, Arguments, CallKind, Choice, Citation, Content, Fault, Finish, Media, MediaKind, Part, Proof,
-    Raw, Source, Text, ToolCall, Vendor,
+    Answer, Arguments, CallKind, Choice, Citation, Content, Fault, Finish, Part, Proof, Raw, Text, ToolCall,
+    Vendor,
 };
 use crate::json::scan;
 use crate::json::token::Value;
@@ -120,7 +120,10 @@ impl<'a> Parts<'a> {
         match piece {
             Some(Piece::Text { text, thought, signature }) => self.text(text, thought, signature),
             Some(Piece::Call { call, signature }) => self.call(call, signature),
-            Some(Piece::Media { media_type, data, inline }) => self.media(media_type, data, inline),
+            Some(Piece::Media { media_type, data, inline }) => {
+                self.joinable = false;
+                self.list.push(Content::Media(piece::media(media_type, data, inline)).into());
+            }
             Some(Piece::Other) | None => {}
         }
     }
@@ -177,17 +180,6 @@ impl<'a> Parts<'a> {
             })
             .into(),
         );
-    }
-
-    fn media(&mut self, media_type: Text<'a>, data: Text<'a>, inline: bool) {
-        let kind = match media_type.escaped().split('/').next() {
-            Some("audio") => MediaKind::Audio,
-            Some("video") => MediaKind::Video,
-            _ => MediaKind::Image,
-        };
-        let source = if inline { Source::Base64 { media_type, data } } else { Source::File(data) };
-        self.joinable = false;
-        self.list.push(Content::Media(Media { kind, source, detail: None }).into());
     }
 
     /// Gives each text its sources.

@@ -11,7 +11,7 @@ use super::grounding;
 use super::logprobs;
 use super::offsets::Offsets;
 use super::partial_args::PartialArgs;
-use super::piece::{CallPiece, Piece};
+use super::piece::{self, CallPiece, Piece};
 use super::signature::ON_TEXT;
 use super::tap::read_usage;
 use crate::dialect::Usage;
@@ -256,9 +256,11 @@ impl Candidate {
                 Ok(())
             }
             Piece::Call { call, signature } => self.call(choice, call, signature, vendor, ids, emit),
-            Piece::Media { .. } => Err(broken(Text::from_plain(
-                "the model answered with a medium, which the client's API has no place for",
-            ))),
+            Piece::Media { media_type, data, inline } => {
+                self.close(choice, vendor, emit);
+                emit(Event::Media { choice, media: piece::media(media_type, data, inline) });
+                Ok(())
+            }
             Piece::Other => Ok(()),
         }
     }

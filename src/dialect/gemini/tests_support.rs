@@ -8,8 +8,8 @@ use super::read_stream::StreamReader;
 use super::write_stream::{Framing, StreamWriter};
 use crate::dialect::context::{ClientContext, Ids};
 use crate::dialect::ir::{
-    Answer, Arguments, CallKind, Choice, Citation, Content, Event, Fault, Finish, Opening, Part, Proof, Raw,
-    Role, Text, TokenLogprob, ToolCall, ToolResult, Turn, Vendor,
+    Answer, Arguments, CallKind, Choice, Citation, Content, Event, Fault, Finish, Media, Opening, Part,
+    Proof, Raw, Role, Source, Text, TokenLogprob, ToolCall, ToolResult, Turn, Vendor,
 };
 use crate::dialect::{ProofKey, Usage};
 use crate::sse::Observer;
@@ -215,9 +215,14 @@ impl Folded {
             Event::Finish { choice, finish } => {
                 let choice = self.choice(*choice);
                 assert!(!choice.is_open);
-                choice.finish = Some(super::write_stream::owned_finish(finish));
+                choice.finish = Some(finish.clone().into_owned());
             }
             Event::Usage(usage) => self.usage = Some(*usage),
+            Event::Media { choice, media } => {
+                let choice = self.choice(*choice);
+                assert!(!choice.is_open);
+                choice.parts.push(Content::Media(owned_media(media)).into());
+            }
             Event::Logprobs { choice, tokens } => {
                 let tokens = tokens.iter().cloned().map(TokenLogprob::into_owned);
                 self.choice(*choice).logprobs.extend(tokens);
@@ -274,6 +279,19 @@ fn opened(block: &Opening<'_>) -> Content<'static> {
             proof: None,
         }),
     }
+}
+
+fn owned_media(media: &Media<'_>) -> Media<'static> {
+    let own = |text: &Text<'_>| text.clone().into_owned();
+    let source = match &media.source {
+        Source::Base64 { media_type, data } => {
+            Source::Base64 { media_type: own(media_type), data: own(data) }
+        }
+        Source::Url(url) => Source::Url(own(url)),
+        Source::File(file) => Source::File(own(file)),
+        Source::Text(text) => Source::Text(own(text)),
+    };
+    Media { kind: media.kind, source, detail: None }
 }
 
 fn owned_proof(proof: &Proof<'_>) -> Proof<'static> {

@@ -10,6 +10,7 @@ use crate::dialect::context::ClientContext;
 use crate::dialect::ir::{
     Answer, Arguments, CallKind, Choice, Citation, Content, Finish, Part, Proof, Source, Text, ToolCall,
 };
+use crate::dialect::media;
 use crate::dialect::proof::ProofKey;
 use crate::json::write::{self, Array};
 
@@ -101,7 +102,9 @@ impl<'w, 'a> Writer<'w, 'a> {
                     Source::Base64 { media_type, data } => {
                         out.object(|part| write_parts::inline(part, media_type, data));
                     }
-                    Source::Url(_) | Source::File(_) | Source::Text(_) => self.written = before,
+                    Source::Url(_) | Source::File(_) | Source::Text(_) => {
+                        out.object(|part| write_parts::text(part, &media::note(media), false, None));
+                    }
                 },
                 // Nothing to say, or nothing that a model says.
                 Content::Text { .. }

@@ -12,7 +12,8 @@ use super::offsets::Offsets;
 use super::{signature, write_parts};
 use crate::dialect::Usage;
 use crate::dialect::context::ClientContext;
-use crate::dialect::ir::{Arguments, CallKind, Citation, Event, Finish, Opening, Text};
+use crate::dialect::ir::{Arguments, CallKind, Citation, Event, Finish, Opening, Source, Text};
+use crate::dialect::media;
 use crate::json::write::{self, Object};
 use crate::limits::{CALL_ARGUMENTS_BYTES_MAX, GEMINI_CANDIDATES_MAX, STREAM_CITATIONS_MAX};
 use crate::sse::append_event;
@@ -109,6 +110,15 @@ impl StreamWriter {
             }
             Event::Open { choice, block } => self.open(*choice, block, out),
             Event::Delta { choice, text } => self.delta(*choice, text, out),
+            Event::Media { choice, media } => {
+                let Some(candidate) = self.candidate(*choice) else { return };
+                if let Source::Base64 { media_type, data } = &media.source {
+                    return self.part(*choice, out, |part| write_parts::inline(part, media_type, data));
+                }
+                let note = media::note(media);
+                candidate.offsets.push(&note);
+                self.part(*choice, out, |part| write_parts::text(part, &note, false, None));
+            }
             Event::Logprobs { choice, tokens } => {
                 if let Some(candidate) = self.candidate(*choice) {
                     candidate.logprobs.push(tokens);
@@ -129,7 +139,7 @@ impl StreamWriter {
             Event::Close { choice } => self.close(*choice, out),
             Event::Finish { choice, finish } => {
                 if let Some(candidate) = self.candidate(*choice) {
-                    candidate.finish = Some(owned_finish(finish));
+                    candidate.finish = Some(finish.clone().into_owned());
                 }
             }
             Event::Usage(usage) => self.usage = Some(*usage),
@@ -375,20 +385,6 @@ fn owned(citation: &Citation<'_>) -> Citation<'static> {
         url: citation.url.clone().into_owned(),
         title: citation.title.clone().map(Text::into_owned),
         chars: citation.chars,
-    }
-}
-
-pub(super) fn owned_finish(finish: &Finish<'_>) -> Finish<'static> {
-    let owned = |words: &Option<Text<'_>>| words.clone().map(Text::into_owned);
-    match finish {
-        Finish::Stop => Finish::Stop,
-        Finish::StopSequence(sequence) => Finish::StopSequence(owned(sequence)),
-        Finish::Length => Finish::Length,
-        Finish::ContextFull => Finish::ContextFull,
-        Finish::ToolCalls => Finish::ToolCalls,
-        Finish::Filtered(words) => Finish::Filtered(owned(words)),
-        Finish::PromptFiltered(words) => Finish::PromptFiltered(owned(words)),
-        Finish::Paused => Finish::Paused,
     }
 }
 

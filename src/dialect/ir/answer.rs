@@ -59,6 +59,22 @@ pub enum Finish<'a> {
     Paused,
 }
 
+impl Finish<'_> {
+    /// The same end, for longer than its document lives.
+    pub fn into_owned(self) -> Finish<'static> {
+        match self {
+            Self::Stop => Finish::Stop,
+            Self::StopSequence(sequence) => Finish::StopSequence(sequence.map(Text::into_owned)),
+            Self::Length => Finish::Length,
+            Self::ContextFull => Finish::ContextFull,
+            Self::ToolCalls => Finish::ToolCalls,
+            Self::Filtered(words) => Finish::Filtered(words.map(Text::into_owned)),
+            Self::PromptFiltered(words) => Finish::PromptFiltered(words.map(Text::into_owned)),
+            Self::Paused => Finish::Paused,
+        }
+    }
+}
+
 /// A web page or document that a text rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Citation<'a> {

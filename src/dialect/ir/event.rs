@@ -1,7 +1,7 @@
 //! A stream, event by event.
 //!
 //! ```text
-//! Start ─▶ ( Open ─▶ Delta* ─▶ Proof? ─▶ Cite* ─▶ Close )* ─▶ Finish ─▶ Usage? ─▶ End
+//! Start ─▶ ( Media | Open ─▶ Delta* ─▶ Proof? ─▶ Cite* ─▶ Close )* ─▶ Finish ─▶ Usage? ─▶ End
 //!            at any point: Logprobs, Ping, Usage, Fail (nothing follows a Fail)
 //! ```
 //!
@@ -10,7 +10,7 @@
 
 use super::answer::{Citation, Fault, Finish};
 use super::logprobs::TokenLogprob;
-use super::request::{CallKind, Proof};
+use super::request::{CallKind, Media, Proof};
 use crate::dialect::Usage;
 use crate::json::fragment::Text;
 
@@ -41,6 +41,13 @@ pub enum Event<'a> {
         choice: u32,
         /// The piece. May begin or end within a surrogate pair.
         text: Text<'a>,
+    },
+    /// A picture, sound or film, whole. No block is open.
+    Media {
+        /// Of which answer.
+        choice: u32,
+        /// The medium.
+        media: Media<'a>,
     },
     /// The tokens of text that follows, in this piece or a later one.
     Logprobs {

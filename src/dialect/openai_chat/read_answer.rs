@@ -129,13 +129,7 @@ fn read_message<'a>(message: &Value<'a>, vendor: Vendor) -> Vec<Part<'a>> {
     if let Some(refusal) = said(refusal) {
         parts.push(Content::Refusal(refusal).into());
     }
-    elements(images, |image| {
-        let [image] = fields(&image, ["image_url"]);
-        let url = image.and_then(|image| said(fields(&image, ["url"])[0].take()));
-        if let Some(Ok(source)) = url.map(source_of_url) {
-            parts.push(Content::Media(Media { kind: MediaKind::Image, source, detail: None }).into());
-        }
-    });
+    elements(images, |image| parts.extend(read_image(&image).map(|media| Content::Media(media).into())));
     let before = parts.len();
     elements(calls, |call| {
         parts.extend(read_call(&call, vendor).map(|call| Part::from(Content::ToolCall(call))));
@@ -148,6 +142,14 @@ fn read_message<'a>(message: &Value<'a>, vendor: Vendor) -> Vec<Part<'a>> {
         parts.push(Content::ToolCall(call).into());
     }
     parts
+}
+
+/// One of `images`, where OpenRouter has pictures.
+pub(super) fn read_image<'a>(image: &Value<'a>) -> Option<Media<'a>> {
+    let [image] = fields(image, ["image_url"]);
+    let [url] = fields(&image?, ["url"]);
+    let source = source_of_url(said(url)?).ok()?;
+    Some(Media { kind: MediaKind::Image, source, detail: None })
 }
 
 fn read_call<'a>(call: &Value<'a>, vendor: Vendor) -> Option<ToolCall<'a>> {

@@ -10,7 +10,7 @@
 
 use super::fields::{citation, details, elements, error, fields, google_signature, listed, said};
 use super::finish::{self, Had};
-use super::read_answer::{groq_usage, read_logprobs};
+use super::read_answer::{groq_usage, read_image, read_logprobs};
 use super::stream_calls::{Calls, Piece, Sink, broken};
 use crate::dialect::Usage;
 use crate::dialect::context::Ids;
@@ -254,8 +254,9 @@ impl Choice {
             "tool_calls",
             "function_call",
             "annotations",
+            "images",
         ];
-        let [content, thoughts, reasoning, detailed, refusal, calls, function_call, annotations] =
+        let [content, thoughts, reasoning, detailed, refusal, calls, function_call, annotations, images] =
             fields(delta, names);
         if let Some(text) = said(thoughts).or(said(reasoning)).or_else(|| details(detailed)) {
             self.say(Open::Thinking, text, ids, emit)?;
@@ -278,6 +279,17 @@ impl Choice {
         if let Some(text) = said(refusal) {
             self.say(Open::Refusal, text, ids, emit)?;
         }
+        let mut result = Ok(());
+        elements(images, |image| {
+            if let Some(media) = read_image(&image)
+                && result.is_ok()
+            {
+                result = self.close(ids, emit);
+                self.had_parts = true;
+                emit(Event::Media { choice: self.index, media });
+            }
+        });
+        result?;
         let mut result = Ok(());
         elements(calls, |call| {
             if result.is_ok() {

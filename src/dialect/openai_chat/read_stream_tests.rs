@@ -32,6 +32,7 @@ fn told(events: &[Event<'_>]) -> Vec<String> {
             Event::Delta { choice, text } => format!("{}+{}", mark(choice), text.escaped()),
             Event::Proof { choice, proof } => format!("{}proof {}", mark(choice), proof.data.escaped()),
             Event::Cite { choice, citation } => format!("{}cite {}", mark(choice), citation.url.escaped()),
+            Event::Media { choice, media } => format!("{}{:?}", mark(choice), media.kind),
             Event::Logprobs { choice, tokens } => format!("{}tokens {}", mark(choice), tokens.len()),
             Event::Close { choice } => mark(choice) + "close",
             Event::Finish { choice, finish } => format!("{}finish {finish:?}", mark(choice)),

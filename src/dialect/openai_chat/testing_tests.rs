@@ -121,6 +121,7 @@ pub(super) fn owned(event: Event<'_>) -> Event<'static> {
                 chars: citation.chars,
             },
         },
+        Event::Media { .. } => panic!("no test gathers pictures"),
         Event::Logprobs { choice, tokens } => Event::Logprobs {
             choice,
             tokens: tokens.into_iter().map(crate::dialect::ir::TokenLogprob::into_owned).collect(),
@@ -231,6 +232,7 @@ pub(super) fn check_order(events: &[Event<'_>]) {
                 assert!(at(*choice, &open).is_none() && !finished.contains(choice), "{events:?}");
                 finished.push(*choice);
             }
+            Event::Media { choice, .. } => assert!(at(*choice, &open).is_none(), "{events:?}"),
             Event::Logprobs { .. } | Event::Usage(_) | Event::Ping => {}
             Event::Fail(_) => over = true,
             Event::End => {

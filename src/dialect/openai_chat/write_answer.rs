@@ -4,10 +4,10 @@ use super::finish;
 use super::thoughts::{self, Place};
 use crate::dialect::context::ClientContext;
 use crate::dialect::ir::{
-    Answer, Arguments, CallKind, Choice, Citation, Content, Fault, Media, Part, Proof, Source, Text,
-    ToolCall, Vendor,
+    Answer, Arguments, CallKind, Choice, Citation, Content, Fault, Media, MediaKind, Part, Proof, Source,
+    Text, ToolCall, Vendor,
 };
-use crate::dialect::media::append_data_uri;
+use crate::dialect::media::{self, append_data_uri};
 use crate::dialect::{Dialect, Usage, openai};
 use crate::json::text::char_count;
 use crate::json::write::{self, Array, Object};
@@ -97,10 +97,12 @@ fn write_message(message: &mut Object<'_>, choice: &Choice<'_>, has_calls: bool,
         _ => None,
     });
     let refusal = refused.or(finish::explanation(&choice.finish));
-    if texts().next().is_none() && (has_calls || refusal.is_some()) {
+    // Sounds and films, in words.
+    let notes: Vec<Text<'_>> = choice.parts.iter().filter_map(unsaid).collect();
+    if texts().next().is_none() && notes.is_empty() && (has_calls || refusal.is_some()) {
         message.null("content");
     } else {
-        write_joined(message.member("content"), texts().map(|(text, _)| text));
+        write_joined(message.member("content"), texts().map(|(text, _)| text).chain(&notes));
     }
     match refusal {
         Some(refusal) => message.text("refusal", refusal),
@@ -187,11 +189,24 @@ pub(super) fn write_citation(object: &mut Object<'_>, citation: &Citation<'_>, o
     });
 }
 
+/// What is said for a medium that a chat message has no place for.
+fn unsaid(part: &Part<'_>) -> Option<Text<'static>> {
+    match &part.content {
+        Content::Media(medium) if !is_image(medium) => Some(media::note(medium)),
+        _ => None,
+    }
+}
+
+/// Whether a medium is one that `images` can have.
+pub(super) fn is_image(media: &Media<'_>) -> bool {
+    media.kind == MediaKind::Image && matches!(media.source, Source::Base64 { .. } | Source::Url(_))
+}
+
 /// Pictures in an answer, where OpenRouter has them.
 fn write_images(message: &mut Object<'_>, choice: &Choice<'_>) {
     let images = || {
         choice.parts.iter().filter_map(|part| match &part.content {
-            Content::Media(Media { source, .. }) => Some(source),
+            Content::Media(media) if is_image(media) => Some(media),
             _ => None,
         })
     };
@@ -199,17 +214,16 @@ fn write_images(message: &mut Object<'_>, choice: &Choice<'_>) {
         return;
     }
     message.array("images", |list| {
-        for source in images() {
-            list.object(|image| {
-                image.plain("type", "image_url");
-                image.object("image_url", |object| match source {
-                    Source::Base64 { media_type, data } => {
-                        append_data_uri(object.member("url"), media_type, data);
-                    }
-                    Source::Url(url) | Source::File(url) | Source::Text(url) => object.text("url", url),
-                });
-            });
-        }
+        images().for_each(|media| list.object(|image| write_image(image, media)));
+    });
+}
+
+/// Writes one of `images`.
+pub(super) fn write_image(image: &mut Object<'_>, media: &Media<'_>) {
+    image.plain("type", "image_url");
+    image.object("image_url", |object| match &media.source {
+        Source::Base64 { media_type, data } => append_data_uri(object.member("url"), media_type, data),
+        Source::Url(url) | Source::File(url) | Source::Text(url) => object.text("url", url),
     });
 }
 

@@ -2,9 +2,12 @@
 
 use super::finish;
 use super::thoughts::{self, Place};
-use super::write_answer::{is_carried, write_citation, write_logprobs, write_signature, write_usage};
+use super::write_answer::{
+    is_carried, is_image, write_citation, write_image, write_logprobs, write_signature, write_usage,
+};
 use crate::dialect::context::ClientContext;
-use crate::dialect::ir::{CallKind, Event, Fault, Opening, Proof, Text};
+use crate::dialect::ir::{CallKind, Event, Fault, Media, Opening, Proof, Text};
+use crate::dialect::media;
 use crate::dialect::{Dialect, Usage, openai};
 use crate::json::text::{append_number, char_count};
 use crate::json::write::{self, Object};
@@ -86,6 +89,7 @@ impl StreamWriter {
             }
             Event::Open { choice, block } => self.open(*choice, block, out),
             Event::Delta { choice, text } => self.delta(*choice, text, out),
+            Event::Media { choice, media } => self.media(*choice, media, out),
             Event::Logprobs { choice, tokens } => {
                 let at = self.choice(*choice, out);
                 openai::append_logprobs(&mut self.choices[at].logprobs, tokens);
@@ -276,6 +280,18 @@ impl StreamWriter {
         self.logprobs(field == "refusal", &run);
         self.data.extend_from_slice(b",\"finish_reason\":null}]}");
         append_event(out, "", &self.data);
+    }
+
+    fn media(&mut self, index: u32, media: &Media<'_>, out: &mut Vec<u8>) {
+        let at = self.choice(index, out);
+        if is_image(media) {
+            return self.chunk(index, out, |delta, _| {
+                delta.array("images", |list| list.object(|image| write_image(image, media)));
+            });
+        }
+        let note = media::note(media);
+        self.choices[at].chars_before += char_count(note.escaped().as_bytes());
+        self.chunk(index, out, |delta, _| delta.text("content", &note));
     }
 
     /// A piece of the input of the call that was opened last.

@@ -13,6 +13,7 @@ use crate::dialect::loss::{BadRequest, Feature};
 use crate::dialect::media;
 use crate::dialect::members::{self, Path};
 use crate::dialect::proof;
+use crate::json::scan;
 use crate::json::token::{Kind, Value};
 
 /// The conversation in the making. Items of the assistant that follow one another are one turn, as are results of calls.
@@ -84,7 +85,7 @@ impl<'a, 'r> Conversation<'a, 'r> {
     }
 
     fn item(&mut self, value: &Value<'a>, path: &Path<'_>) -> Result<(), BadRequest> {
-        const NAMES: [&str; 15] = [
+        const NAMES: [&str; 16] = [
             "type",
             "role",
             "content",
@@ -101,6 +102,8 @@ impl<'a, 'r> Conversation<'a, 'r> {
             "phase",
             "namespace",
             "created_by",
+            // Read where it is said.
+            "result",
         ];
         let mut unknown = Vec::new();
         let found = members::object(value, path, NAMES, |name, _| {
@@ -130,6 +133,7 @@ impl<'a, 'r> Conversation<'a, 'r> {
                 members::text(&id, &id_path)?;
                 set(self.request, Feature::ItemReference, members::raw(&id, &id_path)?);
             }
+            "image_generation_call" => self.image(value, path)?,
             // The search's results are in the text that follows.
             "web_search_call" => {
                 note_unknown(&mut self.request.unknown, Text::from_plain("web_search_call"));
@@ -187,6 +191,17 @@ impl<'a, 'r> Conversation<'a, 'r> {
         }
         let last = turns.len() - 1;
         &mut turns[last].parts
+    }
+
+    /// A picture that the model has made.
+    fn image(&mut self, item: &Value<'a>, path: &Path<'_>) -> Result<(), BadRequest> {
+        let result = scan::member(item.raw, "result");
+        let path = Path::Member(path, "result");
+        let data = members::text(&result.ok_or_else(|| path.bad("is required"))?, &path)?;
+        let source = media::base64_source(None, data).map_err(|problem| path.bad(problem))?;
+        let media = Media { kind: MediaKind::Image, source, detail: None };
+        self.assistant().push(Content::Media(media).into());
+        Ok(())
     }
 
     fn call(&mut self, item: Item<'a>, kind: CallKind, path: &Path<'_>) -> Result<(), BadRequest> {

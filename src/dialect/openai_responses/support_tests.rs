@@ -197,6 +197,7 @@ impl Folded {
                 self.finish = Some(owned_finish(finish));
             }
             Event::Usage(usage) => self.usage = Some(*usage),
+            Event::Media { .. } => panic!("a picture of this dialect"),
             Event::Logprobs { tokens, .. } => {
                 self.logprobs.extend(tokens.iter().cloned().map(TokenLogprob::into_owned));
             }

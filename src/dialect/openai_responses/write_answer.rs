@@ -1,12 +1,13 @@
 //! An answer in one piece for a client of this dialect, and its errors.
 
 use super::write_output::{
-    Call, Head, Holder, ItemStatus, Standing, append_annotation, append_message, append_reasoning,
-    append_refusal_part, append_response, append_text_part, append_to_run, explanation,
+    Call, Head, Holder, ItemStatus, Standing, append_annotation, append_image, append_message,
+    append_reasoning, append_refusal_part, append_response, append_text_part, append_to_run, explanation,
+    image_data,
 };
 use crate::dialect::context::ClientContext;
 use crate::dialect::ir::{Answer, Arguments, CallKind, Choice, Content, Fault, Finish, Part, Text, ToolCall};
-use crate::dialect::{Dialect, openai};
+use crate::dialect::{Dialect, media, openai};
 use crate::json::text;
 
 /// Appends the response object.
@@ -77,9 +78,18 @@ impl Output<'_> {
                 self.reasoning(text, sealed.as_ref());
             }
             Content::ToolCall(call) => self.call(call, status),
+            Content::Media(media) => match image_data(media) {
+                Some(data) => {
+                    self.close_message(ItemStatus::Completed);
+                    let id = self.client.ids.make("ig_");
+                    append_to_run(&mut self.items, |item| append_image(item, &id, status, Some(data)));
+                }
+                None => append_to_run(&mut self.message, |part| {
+                    append_text_part(part, &media::note(media), b"", b"");
+                }),
+            },
             // No model says any of these.
-            Content::Media(_)
-            | Content::Document(_)
+            Content::Document(_)
             | Content::SearchResult { .. }
             | Content::ToolResult(_)
             | Content::Unknown(_) => {}

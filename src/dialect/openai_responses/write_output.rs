@@ -4,7 +4,7 @@
 //! SDKs check these objects, so that all members that OpenAI sends are there: those that repeat the request come from
 //! the client's [`echo`](crate::dialect::context::ClientContext::echo).
 
-use crate::dialect::ir::{CallKind, Citation, Fault, Finish, Proof, Text, Vendor};
+use crate::dialect::ir::{CallKind, Citation, Fault, Finish, Media, MediaKind, Proof, Source, Text, Vendor};
 use crate::dialect::proof::ProofKey;
 use crate::dialect::{Dialect, Usage, openai};
 use crate::json::write::{self, Object};
@@ -176,6 +176,27 @@ pub(super) fn append_annotation(out: &mut Vec<u8>, citation: &Citation<'_>, char
         annotation.number("start_index", start);
         annotation.number("end_index", end);
     });
+}
+
+/// Appends a picture that the model has made: so many bytes in base64, once they are there.
+pub(super) fn append_image(out: &mut Vec<u8>, id: &str, status: ItemStatus, data: Option<&Text<'_>>) {
+    write::object(out, |item| {
+        item.plain("id", id);
+        item.plain("type", "image_generation_call");
+        item.plain("status", status.as_str());
+        match data {
+            Some(data) => item.text("result", data),
+            None => item.null("result"),
+        }
+    });
+}
+
+/// The bytes of a medium that an item can be: a picture's.
+pub(super) fn image_data<'m>(media: &'m Media<'_>) -> Option<&'m Text<'m>> {
+    match &media.source {
+        Source::Base64 { data, .. } if media.kind == MediaKind::Image => Some(data),
+        _ => None,
+    }
 }
 
 /// Appends a thought: its readable text, if any, as the one part of its summary.

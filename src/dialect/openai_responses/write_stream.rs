@@ -9,12 +9,13 @@
 //! end of a part, of its item, and of the stream. Order of events: the project's dialect mapping, section 10.
 
 use super::write_output::{
-    Call, Head, Holder, ItemStatus, Standing, append_annotation, append_message, append_reasoning,
-    append_refusal_part, append_response, append_summary_part, append_text_part, append_to_run, explanation,
+    Call, Head, Holder, ItemStatus, Standing, append_annotation, append_image, append_message,
+    append_reasoning, append_refusal_part, append_response, append_summary_part, append_text_part,
+    append_to_run, explanation, image_data,
 };
 use crate::dialect::context::ClientContext;
-use crate::dialect::ir::{CallKind, Citation, Event, Fault, FaultCase, Finish, Opening, Text};
-use crate::dialect::{Dialect, Usage, openai};
+use crate::dialect::ir::{CallKind, Citation, Event, Fault, FaultCase, Finish, Media, Opening, Text};
+use crate::dialect::{Dialect, Usage, media, openai};
 use crate::json::text::char_count;
 use crate::json::write::{self, Object};
 use crate::limits::REPEATED_OUTPUT_BYTES_MAX;
@@ -168,6 +169,7 @@ impl StreamWriter {
         match event {
             Event::Open { choice: 0, block } => self.open(block, out),
             Event::Delta { choice: 0, text } => self.delta(text, out),
+            Event::Media { choice: 0, media } => self.media(media, out),
             Event::Logprobs { choice: 0, tokens } => openai::append_logprobs(&mut self.logprobs, tokens),
             Event::Proof { choice: 0, proof } => match &mut self.block {
                 Some(Block::Thinking { holder, sealed, .. }) => {
@@ -186,7 +188,7 @@ impl StreamWriter {
             Event::Close { choice: 0 } => self.close(out),
             Event::Finish { choice: 0, finish } => {
                 self.close(out);
-                self.finish = owned(finish);
+                self.finish = finish.clone().into_owned();
             }
             Event::Usage(usage) => self.usage = Some(*usage),
             Event::End => self.end(out),
@@ -194,6 +196,7 @@ impl StreamWriter {
             Event::Open { .. }
             | Event::Delta { .. }
             | Event::Logprobs { .. }
+            | Event::Media { .. }
             | Event::Proof { .. }
             | Event::Cite { .. }
             | Event::Close { .. }
@@ -336,6 +339,32 @@ impl StreamWriter {
             Some(Block::Call { place, call, .. }) => send_input(&mut self.wire, place, call, piece, out),
             None => self.text = Text::default(),
         }
+    }
+
+    /// A picture is an item of its own; what is none is said in words.
+    fn media(&mut self, media: &Media<'_>, out: &mut Vec<u8>) {
+        let Some(data) = image_data(media) else {
+            self.open(&Opening::Text, out);
+            self.delta(&media::note(media), out);
+            return self.close(out);
+        };
+        if self.output.len() + data.escaped().len() > REPEATED_OUTPUT_BYTES_MAX {
+            return self.fail(&too_long(), out);
+        }
+        self.close(out);
+        self.close_message(ItemStatus::Completed, out);
+        let place = self.place("ig_");
+        self.wire.send(out, "response.output_item.added", |event| {
+            event.number("output_index", place.index);
+            append_image(event.member("item"), &place.id, ItemStatus::InProgress, None);
+        });
+        for name in ["response.image_generation_call.in_progress", "response.image_generation_call.completed"]
+        {
+            self.wire.send(out, name, |event| place.name_item(event));
+        }
+        self.item_done(place.index, out, |item| {
+            append_image(item, &place.id, ItemStatus::Completed, Some(data));
+        });
     }
 
     fn cite(&mut self, citation: &Citation<'_>, out: &mut Vec<u8>) {
@@ -542,20 +571,6 @@ fn send_input(wire: &mut Wire, place: &Place, call: &Call<'_>, piece: &Text<'_>,
         place.name_item(event);
         event.text("delta", piece);
     });
-}
-
-fn owned(finish: &Finish<'_>) -> Finish<'static> {
-    let text = |words: &Option<Text<'_>>| words.clone().map(Text::into_owned);
-    match finish {
-        Finish::Stop => Finish::Stop,
-        Finish::StopSequence(sequence) => Finish::StopSequence(text(sequence)),
-        Finish::Length => Finish::Length,
-        Finish::ContextFull => Finish::ContextFull,
-        Finish::ToolCalls => Finish::ToolCalls,
-        Finish::Filtered(words) => Finish::Filtered(text(words)),
-        Finish::PromptFiltered(words) => Finish::PromptFiltered(text(words)),
-        Finish::Paused => Finish::Paused,
-    }
 }
 
 fn too_long() -> Fault<'static> {

@@ -28,6 +28,7 @@ use crate::dialect::context::{ClientContext, Ids, TargetModel};
 use crate::dialect::inline::Fetched;
 use crate::dialect::ir::Vendor;
 use crate::dialect::loss::{BadRequest, Losses};
+use crate::dialect::rate_limits;
 use crate::dialect::translate::{Ask, Pair, Translated, write_count};
 use crate::http1::{KnownField, Method, writer};
 use crate::json::facts::request_facts;
@@ -467,6 +468,7 @@ impl Answering<'_> {
     fn begin_head(&self, head: &mut Vec<u8>, status: u16, request: &Request, ledger: &Ledger, keeps: bool) {
         local::begin_head(head, status, &request.client, keeps);
         append_fields(head, &self.fields, |known, _| known == KnownField::RetryAfter);
+        rate_limits::append(head, &self.fields, self.job.dialect, request.client.dialect, clock::unix_ms());
         let cost = if self.job.stream { None } else { ledger.reported_cost() };
         local::append_answer_fields(head, request, ledger, self.target, cost);
         if let Some(id_field) = id_field(request.client.dialect) {
