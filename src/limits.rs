@@ -232,6 +232,9 @@ pub const SNAPSHOTS_KEPT_MAX: usize = 8;
 pub const WATCH_INTERVAL_MS: u64 = 500;
 
 // --- routing metrics
+/// Different windows (with half-lives) of one kind of policy, all projects together. More are a mistake of the
+/// configuration. Worst case 5 KiB for each of them and each model with calls.
+pub const METRIC_SERIES_MAX: usize = 64;
 /// Rows of what policies read about past calls that are computed in one tick, for each kind of policy; what is left waits
 /// for the next one. A row takes about a third of a microsecond.
 pub const METRIC_ROWS_PER_TICK_MAX: usize = 4_096;

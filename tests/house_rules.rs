@@ -38,7 +38,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // Seen from both sides
     ("telemetry", &["budget", "clock", "dialect", "limits"]),
     ("mailbox::reply", &[]),
-    ("mailbox", &["config::settings", "limits", "snapshot", "store::responses"]),
+    ("mailbox", &["config::settings", "limits", "routing::metrics", "snapshot", "store::responses"]),
     // The data plane, from the socket up
     ("net", &["limits"]),
     ("upstream", &["clock", "http1", "limits", "mailbox::Reply", "net"]),
@@ -61,7 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     // Folded on the control thread, read by policies: of the configuration it knows nothing but names.
-    ("routing::metrics", &["limits", "telemetry::labels"]),
+    ("routing::metrics", &["budget::window", "limits", "telemetry::labels"]),
     // An answer of the model that the policy `llm` asks is read as JSON.
     ("routing", &["config", "dialect", "json", "limits", "snapshot"]),
     // Names are looked up in the snapshot when a trace is spelled, not while the request runs.
@@ -81,6 +81,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "net",
             // Its memory is the core's; what happens in it is the gateway's business.
             "routing::Pool",
+            "routing::metrics",
             "snapshot",
             "store::journal",
             "telemetry",
@@ -163,6 +164,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dialect::ProofKey",
             "limits",
             "mailbox",
+            "routing::metrics",
             "snapshot",
             "store",
             "telemetry",

@@ -8,12 +8,17 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 
+use super::readings::{self, Readings};
 use crate::budget::counters::{Counts, Totals};
+use crate::budget::window::Moment;
 use crate::limits::SNAPSHOTS_KEPT_MAX;
+use crate::mailbox::Mailbox;
+use crate::routing::metrics::Verdict;
 use crate::snapshot::Snapshot;
 use crate::store::journal::Facts;
 use crate::store::usage::Fold;
 use crate::telemetry::labels::Outcome;
+use crate::telemetry::metrics::ModelTimes;
 
 /// Whose call it was: indexes into the configuration of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,12 +44,23 @@ pub(super) struct Books {
     generations: Vec<Arc<Snapshot>>,
     /// Attempts of this tick. The keys are our own indexes, so a fixed seed gives nobody a handle.
     tick: HashMap<Key, Counts, FixedState>,
+    /// The same by generation and model.
+    tick_times: HashMap<(u64, u32), ModelTimes, FixedState>,
     totals: Totals,
+    times: HashMap<Arc<str>, ModelTimes>,
+    readings: Readings,
 }
 
 impl Books {
-    pub(super) fn new(first: Arc<Snapshot>) -> Self {
-        Self { generations: vec![first], tick: HashMap::default(), totals: Totals::default() }
+    pub(super) fn new(first: Arc<Snapshot>, now: Moment) -> Self {
+        Self {
+            readings: Readings::new(&first, now),
+            generations: vec![first],
+            tick: HashMap::default(),
+            tick_times: HashMap::default(),
+            totals: Totals::default(),
+            times: HashMap::default(),
+        }
     }
 
     /// The configuration in force.
@@ -54,6 +70,7 @@ impl Books {
 
     /// Attempts under `snapshot` may come from now on.
     pub(super) fn begin_generation(&mut self, snapshot: Arc<Snapshot>) {
+        self.readings.begin_generation(&snapshot);
         self.generations.push(snapshot);
         if self.generations.len() > SNAPSHOTS_KEPT_MAX {
             self.generations.remove(0);
@@ -65,8 +82,34 @@ impl Books {
         &self.totals
     }
 
+    /// How the calls of each model went, by its id.
+    pub(super) fn times(&self) -> &HashMap<Arc<str>, ModelTimes> {
+        &self.times
+    }
+
+    /// The moment of what comes until the tick ends.
+    pub(super) fn begin_tick(&mut self, now: Moment) {
+        self.readings.begin_tick(now);
+    }
+
+    /// Tells the cores what policies want to know of past calls, where that has changed.
+    pub(super) fn publish_readings(&mut self, mailbox: &Mailbox) {
+        self.readings.publish(mailbox);
+    }
+
     /// Adds what came since the last tick to the sums by id.
     pub(super) fn end_tick(&mut self) {
+        for ((generation, model), times) in self.tick_times.drain() {
+            let snapshot = self.generations.iter().rev().find(|snapshot| snapshot.generation == generation);
+            let target = snapshot.and_then(|snapshot| snapshot.targets.get(model as usize));
+            let Some(id) = target.map(|target| target.model.id.as_str()) else { continue };
+            match self.times.get_mut(id) {
+                Some(sum) => sum.merge(&times),
+                None => {
+                    self.times.insert(id.into(), times);
+                }
+            }
+        }
         for (key, counts) in self.tick.drain() {
             self.totals.all.merge(&counts);
             // Attempts of a generation that is no longer kept count in the overall sum alone.
@@ -93,6 +136,18 @@ impl Books {
 
 impl Fold for Books {
     fn seen(&mut self, facts: &Facts) {
+        if let Some(call) = readings::finished(facts) {
+            self.readings.seen(&call);
+            let is_answer = call.verdict == Verdict::Success && call.is_timed;
+            let ttft_ms = call.ttft_ms.filter(|_| is_answer);
+            self.tick_times.entry((facts.generation, facts.model)).or_default().merge(&ModelTimes {
+                failures: u64::from(call.verdict == Verdict::Failure),
+                answers: u64::from(is_answer),
+                latency_ms: if is_answer { u64::from(call.latency_ms) } else { 0 },
+                first_bytes: u64::from(ttft_ms.is_some()),
+                ttft_ms: ttft_ms.map_or(0, u64::from),
+            });
+        }
         let sum = self.tick.entry(Key::of(facts)).or_default();
         sum.merge(&Counts {
             calls: 1,

@@ -5,6 +5,7 @@
 
 mod books;
 pub mod keeper;
+mod readings;
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -82,7 +83,7 @@ pub fn run(control: Control, inbox: &Receiver<ToControl>) {
     let first = control.mailbox.snapshot();
     let mut state = State {
         started_with: first.config.settings().clone(),
-        books: Books::new(first),
+        books: Books::new(first, moment()),
         control,
         next_watch: now,
         was_degraded: false,
@@ -116,6 +117,7 @@ impl State {
                 prometheus::render(
                     &self.control.metrics,
                     self.books.totals(),
+                    self.books.times(),
                     self.control.log.lines_dropped(),
                     &mut page,
                 );
@@ -140,6 +142,7 @@ impl State {
 
     fn tick(&mut self) {
         let now = clock::now();
+        self.books.begin_tick(moment());
         self.look_after_predecessor();
         if let Some(merger) = &mut self.control.merger {
             let stats = merger.tick(now, clock::unix_ms(), &mut self.books);
@@ -156,6 +159,7 @@ impl State {
 
     fn publish(&mut self, stats: &MergeStats) {
         self.books.end_tick();
+        self.books.publish_readings(&self.control.mailbox);
         let metrics = &self.control.metrics.control;
         metrics.usage_records.add(stats.records);
         metrics.usage_bytes.add(stats.bytes);
@@ -219,6 +223,8 @@ impl State {
         let waiting = self.started_with.restart_needed(snapshot.config.settings());
         let fields = [("generation", Value::Integer(snapshot.generation)), ("why", Value::Text(why))];
         self.books.begin_generation(Arc::clone(&snapshot));
+        // First what was known under the old indexes, put into the new order: no core sees the new ones without it.
+        self.books.publish_readings(&self.control.mailbox);
         self.control.mailbox.publish(snapshot);
         log::info("configuration in force", &fields);
         // A full queue is no reason to wait here: the next reload says it again.

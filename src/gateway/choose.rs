@@ -59,9 +59,10 @@ fn apply(
     body: &[u8],
     ranked: &mut Vec<usize>,
 ) -> Result<(), GatewayError> {
+    let readings = exchange.view.readings(&exchange.shard.mailbox);
     let inputs = Inputs {
         needs: if policies.asks.needs { Needs::of(body) } else { Needs::default() },
-        view: None,
+        view: Some(&readings),
         now_ms: exchange.shard.unix_ms(clock::now()),
         seed: exchange.shard.random(),
     };

@@ -14,6 +14,7 @@ pub use reply::Reply;
 
 use crate::config::settings::ResponsesSettings;
 use crate::limits::{CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX};
+use crate::routing::metrics;
 use crate::snapshot::Snapshot;
 use crate::store::responses::{Missing, Turn};
 
@@ -93,6 +94,8 @@ pub struct Kept {
 pub struct Mailbox {
     generation: AtomicU64,
     current: ArcSwap<Snapshot>,
+    readings_number: AtomicU64,
+    readings: ArcSwap<metrics::View>,
     draining: AtomicBool,
     handed_over: AtomicBool,
     /// Cores that take new connections.
@@ -110,6 +113,8 @@ impl Mailbox {
         let mailbox = Self {
             generation: AtomicU64::new(first.generation),
             current: ArcSwap::new(first),
+            readings_number: AtomicU64::new(0),
+            readings: ArcSwap::default(),
             draining: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             accepting: AtomicUsize::new(0),
@@ -136,6 +141,23 @@ impl Mailbox {
     /// The snapshot in force.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// Puts new numbers of past calls beside the configuration. Only the control thread may call this.
+    pub fn publish_readings(&self, readings: Arc<metrics::View>) {
+        self.readings.store(readings);
+        self.readings_number.fetch_add(1, Ordering::Release);
+    }
+
+    /// How often such numbers were published: what a core compares per request that asks for them.
+    #[inline]
+    pub fn readings_number(&self) -> u64 {
+        self.readings_number.load(Ordering::Acquire)
+    }
+
+    /// The newest numbers of past calls.
+    pub fn readings(&self) -> Arc<metrics::View> {
+        self.readings.load_full()
     }
 
     /// Tells all cores to finish what they have and to take nothing new.

@@ -23,7 +23,7 @@ use crate::telemetry::metrics::CoreMetrics;
 use crate::telemetry::text::TimestampFormatter;
 use crate::upstream::Resolver;
 
-pub use view::View;
+pub use view::{Readings, View};
 
 /// The parts that are made before the core's thread starts.
 pub struct ShardParts {

@@ -6,8 +6,23 @@ use std::sync::Arc;
 
 use crate::budget::plan::Plan;
 use crate::dialect::UsageShape;
+use crate::mailbox::Mailbox;
+use crate::routing::metrics;
 use crate::snapshot::Snapshot;
 use crate::upstream::{Endpoint, Pool};
+
+/// What is known of past calls, behind a count of the core's own: requests share it without touching the one that all
+/// cores share.
+#[derive(Debug, Default)]
+pub struct Readings(Arc<metrics::View>);
+
+impl std::ops::Deref for Readings {
+    type Target = metrics::View;
+
+    fn deref(&self) -> &metrics::View {
+        &self.0
+    }
+}
 
 /// One generation of the configuration as one core sees it.
 pub struct View {
@@ -17,6 +32,9 @@ pub struct View {
     pub pools: Vec<Rc<Pool>>,
     /// How the usage of their answers looks, in the same order.
     pub usage_shapes: Vec<RefCell<UsageShape>>,
+    /// The newest numbers of past calls under the indexes of this generation, and the number of the last publication
+    /// that was looked at.
+    readings: RefCell<(u64, Rc<Readings>)>,
 }
 
 impl AsRef<Plan> for View {
@@ -41,6 +59,27 @@ impl View {
         };
         let pools = snapshot.endpoints.iter().map(pool_of).collect();
         let usage_shapes = snapshot.endpoints.iter().map(|_| RefCell::default()).collect();
-        Self { snapshot, pools, usage_shapes }
+        Self { snapshot, pools, usage_shapes, readings: RefCell::default() }
+    }
+
+    /// What is known of past calls: one comparison when nothing new was published. Empty until the first publication
+    /// for this generation; once there is a newer generation, the last one for this.
+    #[inline]
+    pub fn readings(&self, mailbox: &Mailbox) -> Rc<Readings> {
+        let number = mailbox.readings_number();
+        let mut readings = self.readings.borrow_mut();
+        if readings.0 != number {
+            readings.0 = number;
+            self.renew_readings(&mut readings.1, mailbox);
+        }
+        Rc::clone(&readings.1)
+    }
+
+    #[cold]
+    fn renew_readings(&self, known: &mut Rc<Readings>, mailbox: &Mailbox) {
+        let newest = mailbox.readings();
+        if newest.generation == self.snapshot.generation {
+            *known = Rc::new(Readings(newest));
+        }
     }
 }

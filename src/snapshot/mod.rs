@@ -83,6 +83,7 @@ impl Snapshot {
         let tokens = TokenIndex::build(key, &config);
         let models = config.models().iter().map(|model| &**model);
         let routing = Plan::build(models, config.projects().iter().map(|project| &**project));
+        routing.metrics.check()?;
         Ok(Self {
             generation,
             config,

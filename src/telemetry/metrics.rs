@@ -220,6 +220,32 @@ pub struct ControlMetrics {
     pub config_errors: Count,
 }
 
+/// How the calls of one model went, since the process started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ModelTimes {
+    /// Calls that failed through the model's fault: no client's mistakes, no clients that left.
+    pub failures: u64,
+    /// Successful first attempts at inference.
+    pub answers: u64,
+    /// From their request's head to the end of the answer, in milliseconds, added up.
+    pub latency_ms: u64,
+    /// Those of them with a first byte.
+    pub first_bytes: u64,
+    /// From their request's head to the first byte of the answer, in milliseconds, added up.
+    pub ttft_ms: u64,
+}
+
+impl ModelTimes {
+    /// Adds the sums of other calls.
+    pub fn merge(&mut self, other: &Self) {
+        self.failures = self.failures.saturating_add(other.failures);
+        self.answers = self.answers.saturating_add(other.answers);
+        self.latency_ms = self.latency_ms.saturating_add(other.latency_ms);
+        self.first_bytes = self.first_bytes.saturating_add(other.first_bytes);
+        self.ttft_ms = self.ttft_ms.saturating_add(other.ttft_ms);
+    }
+}
+
 /// All metrics of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {

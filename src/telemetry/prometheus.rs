@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::labels::{Endpoint, Outcome, StatusClass};
-use super::metrics::{CoreMetrics, Count, Histogram, HistogramSums, Metrics};
+use super::metrics::{CoreMetrics, Count, Histogram, HistogramSums, Metrics, ModelTimes};
 use super::names::{self, Metric};
 use super::text::{push_decimal, push_integer};
 use crate::budget::counters::{Counts, Totals};
@@ -20,7 +20,13 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OTHER: &str = "_other";
 
 /// Appends all metrics. `log_lines_dropped` comes from the log, which is not counted per core.
-pub fn render(metrics: &Metrics, totals: &Totals, log_lines_dropped: u64, out: &mut Vec<u8>) {
+pub fn render(
+    metrics: &Metrics,
+    totals: &Totals,
+    times: &HashMap<Arc<str>, ModelTimes>,
+    log_lines_dropped: u64,
+    out: &mut Vec<u8>,
+) {
     render_requests(metrics, out);
     histogram(metrics, names::REQUEST_SECONDS, |core| &core.request_duration, out);
     histogram(metrics, names::FIRST_BYTE_SECONDS, |core| &core.first_byte, out);
@@ -29,6 +35,7 @@ pub fn render(metrics: &Metrics, totals: &Totals, log_lines_dropped: u64, out: &
     render_control(metrics, out);
     single(names::LOG_DROPPED, Kind::Counter, log_lines_dropped, out);
     render_totals(totals, out);
+    render_times(times, out);
 }
 
 #[derive(Clone, Copy)]
@@ -36,6 +43,7 @@ enum Kind {
     Counter,
     Gauge,
     Histogram,
+    Summary,
 }
 
 fn head(name: &str, help: &str, kind: Kind, out: &mut Vec<u8>) {
@@ -43,6 +51,7 @@ fn head(name: &str, help: &str, kind: Kind, out: &mut Vec<u8>) {
         Kind::Counter => " counter\n",
         Kind::Gauge => " gauge\n",
         Kind::Histogram => " histogram\n",
+        Kind::Summary => " summary\n",
     };
     for part in ["# HELP ", name, " ", help, "\n# TYPE ", name, kind] {
         out.extend_from_slice(part.as_bytes());
@@ -174,12 +183,41 @@ fn render_control(metrics: &Metrics, out: &mut Vec<u8>) {
     }
 }
 
+/// Failures, latency and time to the first byte of each model: sums and counts, a mean is their quotient over time.
+fn render_times(times: &HashMap<Arc<str>, ModelTimes>, out: &mut Vec<u8>) {
+    let times = bounded(times, |times| times.answers + times.failures, ModelTimes::merge);
+    head(names::MODEL_FAILURES.name, names::MODEL_FAILURES.help, Kind::Counter, out);
+    for (model, times) in &times {
+        sample(names::MODEL_FAILURES.name, &[("model", model)], out);
+        push_integer(out, times.failures);
+        out.push(b'\n');
+    }
+    type Read = fn(&ModelTimes) -> (u64, u64);
+    let summaries: [(Metric, Read); 2] = [
+        (names::MODEL_LATENCY, |times| (times.latency_ms, times.answers)),
+        (names::MODEL_TTFT, |times| (times.ttft_ms, times.first_bytes)),
+    ];
+    for (metric, read) in summaries {
+        head(metric.name, metric.help, Kind::Summary, out);
+        let [sum_name, count_name] = ["sum", "count"].map(|part| format!("{}_{part}", metric.name));
+        for (model, times) in &times {
+            let (sum_ms, count) = read(times);
+            sample(&sum_name, &[("model", model)], out);
+            push_decimal::<6>(out, sum_ms.saturating_mul(1_000));
+            out.push(b'\n');
+            sample(&count_name, &[("model", model)], out);
+            push_integer(out, count);
+            out.push(b'\n');
+        }
+    }
+}
+
 /// Each total over all calls, and under names of their own per project, token and model.
 fn render_totals(totals: &Totals, out: &mut Vec<u8>) {
     let groups: [(&str, Vec<(&str, Counts)>); 3] = [
-        ("project", bounded(&totals.projects)),
-        ("token", bounded(&totals.tokens)),
-        ("model", bounded(&totals.models)),
+        ("project", by_calls(&totals.projects)),
+        ("token", by_calls(&totals.tokens)),
+        ("model", by_calls(&totals.models)),
     ];
     type Write = fn(&mut Vec<u8>, &Counts);
     let values: [(Metric, Write); 6] = [
@@ -209,21 +247,29 @@ fn render_totals(totals: &Totals, out: &mut Vec<u8>) {
     }
 }
 
+fn by_calls(sums: &HashMap<Arc<str>, Counts>) -> Vec<(&str, Counts)> {
+    bounded(sums, |counts| counts.calls, Counts::merge)
+}
+
 /// The sums with the most calls, by id; the rest under one id, which shrinks when one of its parts rises above the bound
 /// (a scraper takes that for a restart of the counter).
-fn bounded(sums: &HashMap<Arc<str>, Counts>) -> Vec<(&str, Counts)> {
-    let mut sorted: Vec<(&str, Counts)> = sums.iter().map(|(id, counts)| (&**id, *counts)).collect();
-    sorted.sort_unstable_by(|(a_id, a), (b_id, b)| b.calls.cmp(&a.calls).then(a_id.cmp(b_id)));
-    let mut other = Counts::default();
+fn bounded<S: Copy + Default>(
+    sums: &HashMap<Arc<str>, S>,
+    calls: impl Fn(&S) -> u64,
+    merge: impl Fn(&mut S, &S),
+) -> Vec<(&str, S)> {
+    let mut sorted: Vec<(&str, S)> = sums.iter().map(|(id, sums)| (&**id, *sums)).collect();
+    sorted.sort_unstable_by(|(a_id, a), (b_id, b)| calls(b).cmp(&calls(a)).then(a_id.cmp(b_id)));
+    let mut other = S::default();
     let mut kept = vec![];
-    for (id, counts) in sorted {
+    for (id, sums) in sorted {
         if kept.len() < METRIC_LABEL_VALUES_MAX && id != OTHER {
-            kept.push((id, counts));
+            kept.push((id, sums));
         } else {
-            other.merge(&counts);
+            merge(&mut other, &sums);
         }
     }
-    if other.calls > 0 {
+    if calls(&other) > 0 {
         kept.push((OTHER, other));
     }
     kept
@@ -236,7 +282,8 @@ mod tests {
 
     fn rendered(metrics: &Metrics, totals: &Totals) -> String {
         let mut out = vec![];
-        render(metrics, totals, 5, &mut out);
+        let times = ModelTimes { failures: 2, answers: 3, latency_ms: 4_500, first_bytes: 1, ttft_ms: 20 };
+        render(metrics, totals, &HashMap::from([("a\"b".into(), times)]), 5, &mut out);
         String::from_utf8(out).unwrap()
     }
 
@@ -280,6 +327,21 @@ mod tests {
         assert!(text.contains("routerly_cost_usd_total 1.5\n"));
         assert!(text.contains("routerly_model_cost_usd_total{model=\"a\\\\b\\\"c\\nd\"} 1.5\n"), "{text}");
         assert!(text.contains("# TYPE routerly_project_calls_total counter\n"));
+    }
+
+    #[test]
+    fn times_of_models_are_sums_and_counts() {
+        let text = rendered(&Metrics::new(1), &Totals::default());
+        for line in [
+            "# TYPE routerly_model_latency_seconds summary",
+            "routerly_model_failures_total{model=\"a\\\"b\"} 2",
+            "routerly_model_latency_seconds_sum{model=\"a\\\"b\"} 4.5",
+            "routerly_model_latency_seconds_count{model=\"a\\\"b\"} 3",
+            "routerly_model_ttft_seconds_sum{model=\"a\\\"b\"} 0.02",
+            "routerly_model_ttft_seconds_count{model=\"a\\\"b\"} 1",
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
+        }
     }
 
     #[test]

@@ -14,19 +14,8 @@ use super::finished::Finished;
 use super::series::{CallSums, HealthSums, PerformanceSums, Places, Series, SuccessSums, Sums};
 use super::slots::Slots;
 use super::{Decaying, Plan, ProjectWindow, View};
+use crate::budget::window::Moment;
 use crate::limits::{METRIC_PROJECT_WINDOWS_MAX, METRIC_ROWS_PER_TICK_MAX, SNAPSHOTS_KEPT_MAX};
-
-/// Where the fold's own clock begins, in milliseconds: calls from before the process have their place in front of it.
-const EPOCH_MS: u64 = 1 << 40;
-
-/// Both clocks at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// Milliseconds of a clock that never goes back, from any beginning.
-    pub monotonic_ms: u64,
-    /// Wall clock, in milliseconds since the Unix epoch. It may be set in either direction.
-    pub unix_ms: u64,
-}
 
 /// The ids behind a configuration's indexes.
 #[derive(Debug, Clone, Default)]
@@ -67,7 +56,7 @@ pub struct Fold {
 impl Fold {
     /// From here on the views are those of this configuration.
     pub fn adopt(&mut self, generation: u64, names: &Names<'_>, plan: &Plan, now: Moment) {
-        let now_ms = axis(now);
+        let now_ms = now.steady_ms;
         let models: Vec<u32> = names.models.iter().map(|id| self.models.of(id)).collect();
         let projects: Vec<u32> = names.projects.iter().map(|(id, _)| self.projects.of(id)).collect();
 
@@ -112,8 +101,8 @@ impl Fold {
         };
         let Some(model) = generation.models.get(call.model as usize).copied() else { return };
         // By age, so that a wall clock that is set moves nothing but the calls of this moment.
-        let at_ms = axis(now).saturating_sub(now.unix_ms.saturating_sub(call.finished_ms));
-        let call = Finished { finished_ms: call.finished_ms.min(now.unix_ms), ..*call };
+        let at_ms = now.steady_ms.saturating_sub(now.wall_ms.saturating_sub(call.finished_ms));
+        let call = Finished { finished_ms: call.finished_ms.min(now.wall_ms), ..*call };
         self.health.record(model, &call, at_ms);
         self.performance.record(model, &call, at_ms);
         self.calls.record(model, &call, at_ms);
@@ -127,7 +116,7 @@ impl Fold {
 
     /// Computes what calls and time have changed; a view where that is anything.
     pub fn tick(&mut self, now: Moment) -> Option<View> {
-        let now_ms = axis(now);
+        let now_ms = now.steady_ms;
         // No short circuit: every kind has its turn.
         let mut has_changed = std::mem::take(&mut self.has_changed);
         has_changed |= self.health.refresh(now_ms);
@@ -225,11 +214,6 @@ impl<K: Copy + Eq + std::hash::Hash, S: Sums> Kind<K, S> {
     fn forget(&mut self, slot: u32) {
         self.series.iter_mut().for_each(|series| series.forget(slot));
     }
-}
-
-/// A moment on the fold's own clock.
-fn axis(now: Moment) -> u64 {
-    EPOCH_MS.saturating_add(now.monotonic_ms)
 }
 
 fn counting(window_ms: u64) -> Decaying {

@@ -3,13 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::limits::METRIC_SERIES_MAX;
 use crate::routing::metrics::{HealthRow, Mean, PerformanceRow, Verdict};
 
 const HOUR_MS: u64 = 3_600_000;
 const UNIX_MS: u64 = 1_790_000_000_000;
 
 fn at(ms: u64) -> Moment {
-    Moment { monotonic_ms: ms, unix_ms: UNIX_MS + ms }
+    Moment { wall_ms: UNIX_MS + ms, steady_ms: UNIX_MS + ms }
 }
 
 fn call(model: u32, ended_at: u64, verdict: Verdict) -> Finished {
@@ -148,7 +149,7 @@ proptest! {
         let view = fold.tick(at(now)).unwrap();
 
         let width_ms = window_ms / 64;
-        let edge_ms = (EPOCH_MS + now) - ((EPOCH_MS + now) / width_ms - 63) * width_ms;
+        let edge_ms = (UNIX_MS + now) - ((UNIX_MS + now) / width_ms - 63) * width_ms;
         prop_assert!(edge_ms <= window_ms && edge_ms + width_ms + 64 > window_ms, "{edge_ms} of {window_ms}");
         for model in 0..3 {
             let (health, performance, made, _) = naive(&ended, model, now, edge_ms, half_life_ms);
@@ -271,7 +272,7 @@ fn a_reload_keeps_what_has_the_same_name_and_forgets_what_has_long_been_gone() {
 #[test]
 fn a_wall_clock_that_is_set_moves_nothing() {
     let mut fold = folding(&plan(20 * 60_000, 5 * 60_000));
-    let moment = |monotonic_ms, unix_ms| Moment { monotonic_ms, unix_ms };
+    let moment = |since_ms, wall_ms| Moment { wall_ms, steady_ms: UNIX_MS + since_ms };
     fold.record(&call(0, 0, Verdict::Success), at(0));
     // A day back: the call seems to be of the future, and counts as of now.
     let back = UNIX_MS - 24 * HOUR_MS;
@@ -345,4 +346,16 @@ fn windows_of_projects_are_bounded_and_make_room_when_they_run_empty() {
     assert_eq!(fill(0), METRIC_PROJECT_WINDOWS_MAX as u64);
     assert_eq!(fill(1_000), 2 * METRIC_PROJECT_WINDOWS_MAX as u64, "known pairs go on");
     assert_eq!(fill(120_000), METRIC_PROJECT_WINDOWS_MAX as u64, "the old calls are gone");
+}
+
+#[test]
+fn series_of_all_calls_are_bounded() {
+    let windows = |count: usize| (1..=count as u64).map(|minutes| minutes * 60_000).collect();
+    let plan = |count| Plan { calls: windows(count), ..Plan::default() };
+    assert_eq!(plan(METRIC_SERIES_MAX).check(), Ok(()));
+    let mistakes = plan(METRIC_SERIES_MAX + 1).check().unwrap_err();
+    assert_eq!(
+        mistakes,
+        ["the `rate-limit` policies of all projects have 65 different windows; at most 64 are kept"]
+    );
 }

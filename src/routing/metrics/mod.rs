@@ -12,8 +12,10 @@ mod slots;
 
 use std::sync::Arc;
 
+use crate::limits::METRIC_SERIES_MAX;
+
 pub use finished::{Finished, Verdict, is_timed};
-pub use fold::{Fold, Moment, Names};
+pub use fold::{Fold, Names};
 
 /// Which numbers a configuration's policies need. Equal needs of several policies are one series.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -47,6 +49,29 @@ pub struct ProjectWindow {
 }
 
 impl Plan {
+    /// Whether there are more series than are kept. Each finished call goes into every series of its kind, so their
+    /// number is bounded over all projects; those of projects take only the project's calls and are not.
+    ///
+    /// # Errors
+    /// What there is too much of, one text for each kind of policy.
+    pub fn check(&self) -> Result<(), Vec<String>> {
+        let kinds = [
+            ("health", self.health.len(), "windows and half-lives"),
+            ("performance", self.performance.len(), "windows and half-lives"),
+            ("rate-limit", self.calls.len(), "windows"),
+        ];
+        let too_many = kinds.iter().filter(|(_, count, _)| *count > METRIC_SERIES_MAX);
+        let mistakes: Vec<String> = too_many
+            .map(|(policy, count, what)| {
+                format!(
+                    "the `{policy}` policies of all projects have {count} different {what}; at most \
+                     {METRIC_SERIES_MAX} are kept"
+                )
+            })
+            .collect();
+        if mistakes.is_empty() { Ok(()) } else { Err(mistakes) }
+    }
+
     /// Whether no policy needs anything.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
