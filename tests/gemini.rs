@@ -98,6 +98,28 @@ fn a_wrong_or_missing_key_is_refused_in_google_s_words() {
 }
 
 #[test]
+fn a_token_in_the_query_stays_here_and_stands_against_nothing() {
+    let upstream = MockUpstream::with(answers(json_answer(200, "{}")));
+    let gateway = Setup::with_upstream(&upstream).start();
+    let get = |path: &str, fields: &str| format!("GET {path} HTTP/1.1\r\nHost: h\r\n{fields}\r\n");
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    // Google's clients list models under this path too.
+    let listed = gateway.call(get(&format!("/v1/models?key={TOKEN}"), "")).expect(200).json();
+    assert!(listed["models"].is_array(), "{listed}");
+    let listed = gateway.call(get(&format!("/v1/models?key={TOKEN}"), &bearer)).expect(200).json();
+    assert!(listed["data"].is_array(), "{listed}");
+    for (query, sent) in [
+        (format!("?key={TOKEN}"), ""),
+        (format!("?limit=2&key={TOKEN}&after=x"), "?limit=2&after=x"),
+        ("?key=sk-rt-another&a".to_owned(), "?a"),
+        ("?key=value".to_owned(), "?key=value"),
+    ] {
+        gateway.call(get(&format!("/v1/files{query}"), &bearer)).expect(200);
+        assert_eq!(upstream.next_request().1.head.request_line().1, format!("/v1/files{sent}"), "{query}");
+    }
+}
+
+#[test]
 fn a_stream_of_events_is_relayed_byte_for_byte() {
     on_each_driver(|driver| {
         let upstream = MockUpstream::manual();

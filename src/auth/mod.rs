@@ -18,7 +18,7 @@ pub use credential::{credential, google_credential};
 pub use index::{LastToken, Principal, TokenIndex};
 pub use proof::Prover;
 pub(crate) use proof::is_hash_of;
-pub use token::{Minted, TokenKey, mint, snippet};
+pub use token::{Minted, TokenKey, is_like_a_token, mint, snippet};
 
 /// Why a request is not from anyone we know. All of them are answered with 401 and the same text, so that a
 /// guesser learns nothing; the log tells them apart.

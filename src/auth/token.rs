@@ -46,6 +46,11 @@ pub struct Minted {
     pub snippet: String,
 }
 
+/// Whether a text begins like the tokens that clients of a gateway have, this one's or an older one's.
+pub fn is_like_a_token(text: &str) -> bool {
+    [PREFIX, "sk-lr-", "rtr_"].iter().any(|prefix| text.starts_with(prefix))
+}
+
 /// Makes a token from 32 random bytes.
 ///
 /// # Errors

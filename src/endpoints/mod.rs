@@ -9,7 +9,7 @@ mod table;
 
 use std::borrow::Cow;
 
-use crate::auth::{AuthError, LastToken, Principal, credential, google_credential};
+use crate::auth::{self, AuthError, LastToken, Principal, credential, google_credential};
 use crate::budget::money::Picodollars;
 use crate::clock;
 use crate::config::Translation;
@@ -74,9 +74,13 @@ fn judge(view: &View, head: &RequestHead<'_, '_>, last: &mut LastToken, arrival:
     let snapshot = &view.snapshot;
     let settings = snapshot.config.settings();
     let mut resolved = table::resolve(head.method, head.path, settings.alias_routes);
-    // Google's SDKs list models under the path that OpenAI's have too; the key tells who asks.
-    if resolved.path.starts_with("/v1/models") && head.fields.find(KnownField::XGoogApiKey).is_some() {
-        resolved.dialect = Dialect::Gemini;
+    // Google's SDKs list models under the path that OpenAI's have too; the key's place tells who asks.
+    if resolved.path.starts_with("/v1/models") {
+        let has = |field| head.fields.find(field).is_some();
+        let has_other = has(KnownField::Authorization) || has(KnownField::XApiKey);
+        if has(KnownField::XGoogApiKey) || !has_other && query_value(head.query, "key").is_some() {
+            resolved.dialect = Dialect::Gemini;
+        }
     }
     let client = Client::of(head, arrival.trace, resolved.dialect);
     let what = match operations::Operation::of(&resolved.route, head, settings) {
@@ -157,7 +161,7 @@ fn admit_to_project(
         server_timing: project.server_timing.unwrap_or(settings.server_timing),
         conversation: seen.conversation.map(|id| crate::telemetry::text::clip(id, 256).into()),
         method: if passes { head.method.as_str().to_owned() } else { String::new() },
-        target: if passes { target_of(resolved, head.query) } else { String::new() },
+        target: if passes { target_of(resolved, head.query, token) } else { String::new() },
         fields: fields.into(),
         has_anthropic_version: seen.has_anthropic_version,
         boundary: seen
@@ -286,14 +290,18 @@ fn endpoint_of(resolved: &Resolved<'_>) -> Endpoint {
     }
 }
 
-/// Path and query as a provider may see them: a Gemini client's key is ours.
-fn target_of(resolved: &Resolved<'_>, query: Option<&str>) -> String {
+/// Path and query as a provider may see them: a Gemini client's key is ours, and so is any other client's that is a
+/// token of ours.
+fn target_of(resolved: &Resolved<'_>, query: Option<&str>, token: &[u8]) -> String {
     let path = &resolved.path;
     let Some(query) = query else { return path.clone().into_owned() };
-    if resolved.dialect != Dialect::Gemini {
-        return format!("{path}?{query}");
-    }
-    let kept: Vec<&str> = query.split('&').filter(|pair| name_of(pair) != "key").collect();
+    let is_ours = |pair: &&str| {
+        name_of(pair) == "key"
+            && (resolved.dialect == Dialect::Gemini
+                || query_value(Some(*pair), "key")
+                    .is_some_and(|key| key.as_bytes() == token || auth::is_like_a_token(&key)))
+    };
+    let kept: Vec<&str> = query.split('&').filter(|pair| !is_ours(pair)).collect();
     if kept.is_empty() { path.clone().into_owned() } else { format!("{path}?{}", kept.join("&")) }
 }
 
