@@ -231,7 +231,7 @@ fn start_keeper(
     log_end: ThreadLog,
 ) -> Result<JoinHandle<()>, String> {
     let data = home.data_directory();
-    let bounds = settings.responses;
+    let (bounds, sync_interval) = (settings.responses, settings.journal.fsync_interval);
     std::thread::Builder::new()
         .name("keeper".to_owned())
         .spawn(move || {
@@ -241,7 +241,7 @@ fn start_keeper(
                     log::error("kept responses cannot be read", &[("reason", Value::Display(error))]);
                 })
                 .ok();
-            keeper::run(store, &inbox);
+            keeper::run(store, &inbox, sync_interval);
         })
         .map_err(|error| format!("cannot start the thread that keeps responses: {error}"))
 }

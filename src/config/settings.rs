@@ -191,6 +191,8 @@ pub struct ResponsesSettings {
     pub days: u64,
     /// Bytes of all of them on disk; the oldest make room. Default 1 GiB.
     pub bytes_max: u64,
+    /// Bytes of one project's; its own oldest make room. Default 256 MiB.
+    pub project_bytes_max: u64,
 }
 
 /// `journal`: the per-core usage journals and their merge.
@@ -354,10 +356,11 @@ impl JournalSettings {
 
 impl ResponsesSettings {
     fn read(f: &Fields<'_>) -> Self {
-        let mut own = Self { days: 30, bytes_max: 1 << 30 };
+        let mut own = Self { days: 30, bytes_max: 1 << 30, project_bytes_max: 1 << 28 };
         section(f, "responses", |f| {
             set(&mut own.days, f.integer("days", 1..=3_650));
             set(&mut own.bytes_max, f.integer("bytesMax", 1 << 20..=1 << 50));
+            set(&mut own.project_bytes_max, f.integer("projectBytesMax", 1 << 20..=1 << 50));
         });
         own
     }

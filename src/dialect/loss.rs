@@ -363,6 +363,15 @@ impl Losses {
         self.dropped.is_empty() && self.changed.is_empty()
     }
 
+    /// What is lost where a body is relayed but for other providers' proofs.
+    ///
+    /// # Errors
+    /// Reports are refusals.
+    pub fn of_proofs(target: Dialect, strict: bool) -> Result<Self, BadRequest> {
+        let mut losses = Self::new(target, strict);
+        losses.drop(Feature::Thinking).map(|()| losses)
+    }
+
     /// The value of `x-routerly-translation`: `dropped=a,b; changed=c`. Characters that a field value or the list could
     /// not hold become `_`.
     pub fn header_value(&self) -> String {

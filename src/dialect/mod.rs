@@ -32,6 +32,7 @@ mod tool_names;
 pub mod trace;
 pub mod translate;
 mod undo;
+pub mod unseal;
 mod usage;
 mod whole;
 

@@ -10,7 +10,7 @@ use ring::hmac;
 
 use super::ir::{Proof, Text, Vendor};
 
-const PREFIX: &str = "gw1.";
+pub(super) const PREFIX: &str = "gw1.";
 /// Bytes of the MAC that travel: half of SHA-256's.
 const TAG_BYTES: usize = 16;
 

@@ -5,6 +5,7 @@
 //!
 //! Source: OpenAI API reference, "Responses": retrieve, delete, cancel, list input items.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,22 +93,25 @@ pub(super) async fn history(
     ask(exchange, asked, &reply, id).await
 }
 
-async fn hand_over(exchange: &Exchange<'_>, turn: Turn) {
+/// Has a turn written. Whether it is.
+async fn hand_over(exchange: &Exchange<'_>, turn: Turn) -> bool {
     let reply = Arc::default();
     let mut message = ToKeeper::Keep { turn: Box::new(turn), reply: Arc::clone(&reply) };
     let mut waited = Duration::ZERO;
     while let Err(refused) = exchange.shard.mailbox.send_to_keeper(message) {
         if waited >= KEEPER_TIMEOUT {
             exchange.shard.metrics.responses_lost.add(1);
-            return;
+            return false;
         }
         waited += QUEUE_FULL_PAUSE;
         message = refused;
         monoio::time::sleep(QUEUE_FULL_PAUSE).await;
     }
-    if monoio::time::timeout(KEEPER_TIMEOUT, reply.wait()).await.is_err() {
+    let kept = monoio::time::timeout(KEEPER_TIMEOUT, reply.wait()).await == Ok(true);
+    if !kept {
         exchange.shard.metrics.responses_lost.add(1);
     }
+    kept
 }
 
 async fn find(exchange: &Exchange<'_>, id: &str, project: String) -> Result<Kept, GatewayError> {
@@ -191,24 +195,46 @@ impl Keeping {
         }
     }
 
+    /// Bytes that wait here for the answer.
+    pub(super) fn bytes(&self) -> usize {
+        self.input.len()
+    }
+
     /// Has the turn written; after that whoever asks for it finds it, also through another core or after `kill -9`.
-    pub(super) async fn keep(self, exchange: &Exchange<'_>, response: &[u8]) {
+    /// Whether it is written.
+    pub(super) async fn keep(self, exchange: &Exchange<'_>, response: &[u8]) -> bool {
         let id = scan::member(response, "id").and_then(|id| Text::from_token(id.raw));
-        let (Some(id), Ok(text)) = (id, std::str::from_utf8(response)) else { return };
+        let (Some(id), Ok(text)) = (id, std::str::from_utf8(response)) else { return false };
+        let Some(_held) = exchange.shard.hold_bytes(response.len()) else {
+            exchange.shard.metrics.responses_lost.add(1);
+            return false;
+        };
         let Self { project, previous, input } = self;
         let turn = Turn { id: id.escaped().to_owned(), project, previous, input, response: text.to_owned() };
-        hand_over(exchange, turn).await;
+        hand_over(exchange, turn).await
     }
 }
 
-/// The response object in the event that ends a stream, if that is among `events`, which the gateway has written: an event
-/// is two lines there.
-pub(super) fn ended_response(events: &[u8]) -> Option<&[u8]> {
+/// Has the response object at `range` of what the gateway has written say that it is not kept.
+pub(super) fn disown(out: &mut Vec<u8>, range: Range<usize>) {
+    // Members of the echo that stand beside one another.
+    const OWNED: &[u8] = b"\"store\":true,\"temperature\":";
+    if let Some(at) = memmem::find(&out[range.clone()], OWNED) {
+        let value = range.start + at + b"\"store\":".len();
+        out.splice(value..value + b"true".len(), *b"false");
+    }
+}
+
+/// Where the response object is in the event that ends a stream, if that is among `events`, which the gateway has
+/// written: an event is two lines there.
+pub(super) fn ended_response(events: &[u8]) -> Option<Range<usize>> {
     const ENDS: [&[u8]; 2] = [b"event: response.completed\ndata: ", b"event: response.incomplete\ndata: "];
     let data_start = |end: &&[u8]| memmem::rfind(events, end).map(|at| at + end.len());
-    let data = &events[ENDS.iter().filter_map(data_start).max()?..];
+    let start = ENDS.iter().filter_map(data_start).max()?;
+    let data = &events[start..];
     let line = &data[..memchr::memchr(b'\n', data)?];
-    scan::member(line, "response").map(|response| response.raw)
+    let response = scan::member(line, "response")?;
+    Some(start + response.span.start..start + response.span.end)
 }
 
 /// The id in `previous_response_id`, where it is one of the gateway's own. `body` has been checked to be JSON.
@@ -387,11 +413,26 @@ mod tests {
     fn the_last_event_of_a_stream_has_the_response() {
         let events = b": x\n\nevent: response.output_text.done\ndata: {\"response\":1}\n\n\
             event: response.completed\ndata: {\"type\":\"response.completed\",\"response\":{\"id\":\"resp_1\"}}\n\n";
-        assert_eq!(ended_response(events), Some(b"{\"id\":\"resp_1\"}".as_slice()));
+        let range = ended_response(events).unwrap();
+        assert_eq!(&events[range], b"{\"id\":\"resp_1\"}".as_slice());
         for cut in 0..events.len() - 2 {
             assert_eq!(ended_response(&events[..cut]), None, "cut at {cut}");
         }
         assert_eq!(ended_response(b""), None);
+    }
+
+    #[test]
+    fn a_response_that_is_not_kept_says_so() {
+        let response =
+            r#"{"output":[{"text":"\"store\":true,\"temperature\":"}],"store":true,"temperature":1.0}"#;
+        let mut out = format!("{response}{response}").into_bytes();
+        let end = out.len();
+        disown(&mut out, response.len()..end);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(
+            text,
+            format!("{response}{}", response.replace(r#""store":true,"t"#, r#""store":false,"t"#))
+        );
     }
 
     #[test]

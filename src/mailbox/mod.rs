@@ -44,8 +44,8 @@ pub enum ToKeeper {
     Keep {
         /// What is to be kept.
         turn: Box<Turn>,
-        /// Told once it is written, or cannot be.
-        reply: Arc<Reply<()>>,
+        /// Told once it is written, or cannot be: whether it is.
+        reply: Arc<Reply<bool>>,
     },
     /// The response object and its input items.
     Find {

@@ -99,6 +99,26 @@ fn a_streamed_response_is_kept_before_its_end_is_seen() {
 }
 
 #[test]
+fn a_response_that_cannot_be_kept_says_so() {
+    for stream in [false, true] {
+        let ask = Ask { stream, ..Ask::default() };
+        let upstream = MockUpstream::with(provider::plays(Dialect::Anthropic, ask));
+        let gateway = gateway_to(&upstream, Dialect::Anthropic).start();
+        // A file stands where the directory has to be.
+        let directory = gateway.file("data/responses");
+        let _ = std::fs::remove_dir_all(&directory);
+        std::fs::write(&directory, "in the way").unwrap();
+        let unkept = respond(&gateway, &json!({"model": "auto", "input": "Hi", "stream": stream}));
+        assert_eq!(unkept["store"], false, "{unkept}");
+        std::fs::remove_file(&directory).unwrap();
+        let kept = respond(&gateway, &json!({"model": "auto", "input": "Hi", "stream": stream}));
+        assert_eq!(kept["store"], true);
+        let id = kept["id"].as_str().unwrap();
+        assert_eq!(call(&gateway, "GET", &format!("/v1/responses/{id}")).expect(200).json(), kept);
+    }
+}
+
+#[test]
 fn a_provider_does_not_get_another_one_s_proofs() {
     // A client of Responses thought with Claude; its next turn goes to OpenAI.
     let ask = Ask { think: true, ..Ask::default() };
@@ -128,4 +148,16 @@ fn a_provider_does_not_get_another_one_s_proofs() {
     assert_eq!(answer.field("x-routerly-translation"), Some("dropped=thinking"));
     let asked = openai.next_request().1.json().to_string();
     assert!(!asked.contains("gw1.") && asked.contains("Go on."), "{asked}");
+
+    // What only its own dialect can say goes with it, byte for byte.
+    let mut next = next;
+    next["tools"] = json!([{"type": "file_search", "vector_store_ids": ["vs_1"]}]);
+    next["max_output_tokens"] = json!(64);
+    let answer = gateway.call(post("/v1/responses", "", &next)).expect(200);
+    assert_eq!(answer.field("x-routerly-translation"), Some("dropped=thinking"));
+    let asked = openai.next_request().1.json();
+    assert!(!asked.to_string().contains("gw1."), "{asked}");
+    assert_eq!((&asked["tools"], &asked["model"]), (&next["tools"], &json!("gpt-4.1")));
+    assert_eq!(asked["input"][0], next["input"][0]);
+    gateway.call(post("/v1/responses", "x-routerly-strict: true\r\n", &next)).expect(400);
 }

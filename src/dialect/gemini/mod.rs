@@ -36,6 +36,7 @@ pub(super) use fault::{read_fault, write_fault};
 pub(super) use read_answer::read_answer;
 pub(super) use read_request::read_request;
 pub(super) use read_stream::StreamReader;
+pub(super) use signature::{BYPASS, ENVELOPE_ENCODED};
 pub(super) use tap::{BODY, on_body, on_event};
 pub(super) use write_answer::write_answer;
 pub(super) use write_request::write_request;

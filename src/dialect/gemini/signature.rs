@@ -14,12 +14,12 @@ use crate::dialect::proof::{self, ProofKey};
 
 /// How envelopes begin, plain and in base64.
 const ENVELOPE: &str = "gw1.";
-const ENVELOPE_ENCODED: &str = "Z3cxL";
+pub(in crate::dialect) const ENVELOPE_ENCODED: &str = "Z3cxL";
 
 /// What Google takes in place of a signature for a call that its model did not make.
 ///
 /// Source: Gemini API documentation, "Thought signatures".
-pub(super) const BYPASS: &str = "skip_thought_signature_validator";
+pub(in crate::dialect) const BYPASS: &str = "skip_thought_signature_validator";
 
 /// The `item_id` of a proof that stands on the text before it. One that stands on a call has the call's id, and any
 /// other one a part of its own.

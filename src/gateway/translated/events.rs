@@ -159,7 +159,7 @@ impl Answering<'_> {
     ) -> After {
         loop {
             let over = self.is_over(retelling);
-            self.keep_ended(exchange, &out).await;
+            self.keep_ended(exchange, &mut out).await;
             // A client that takes its time must not make the provider look slow.
             self.relay.source.conn.deadline().clear();
             let sent = if over || !out.is_empty() {
@@ -262,7 +262,7 @@ impl Answering<'_> {
             let too_slow = matches!(fault, Fault::TooSlow(_));
             retelling.fail(too_slow, &text, &ledger.trace_text(), &mut out);
         }
-        self.keep_ended(exchange, &out).await;
+        self.keep_ended(exchange, &mut out).await;
         match outgoing.send_slice(exchange.conn, &out, true).await {
             Err(_) => After::Abort,
             Ok(()) if outgoing.ends_by_close() => After::Close,

@@ -7,6 +7,7 @@
 mod events;
 mod whole;
 
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::LazyLock;
 
@@ -30,6 +31,7 @@ use crate::dialect::ir::Vendor;
 use crate::dialect::loss::{BadRequest, Losses};
 use crate::dialect::rate_limits;
 use crate::dialect::translate::{Ask, Pair, Translated, write_count};
+use crate::dialect::unseal;
 use crate::http1::{KnownField, Method, writer};
 use crate::json::facts::request_facts;
 use crate::json::splice::{Edits, Splices};
@@ -182,7 +184,10 @@ impl Job {
             let gemini = dialect == Dialect::Gemini;
             (if gemini { Call::GeminiCountTokens } else { Call::CountTokens }, Way::Counted(losses))
         } else {
-            let translated = ask.translate(dialect, &model, &mut written).map_err(refused)?;
+            let translated = match ask.translate(dialect, &model, &mut written) {
+                Err(bad) if native => return Self::relayed(request, target, body, stream, bad),
+                done => done.map_err(refused)?,
+            };
             let call = Call::generate(dialect, translated.stream);
             let asks_usage = dialect == Dialect::OpenAiChat && translated.stream;
             let way = if native {
@@ -205,9 +210,60 @@ impl Job {
         Ok(Self { dialect, stream, call, body: written, vendor, way, keeping: None })
     }
 
-    /// Bytes of the body that is sent.
+    /// A request that `target` is to get in its client's own dialect and that the shared form has no words for: without
+    /// the proofs of others, and else as it is.
+    ///
+    /// # Errors
+    /// It is not even that: `bad`, which the way through the shared form has said.
+    fn relayed(
+        request: &Request,
+        target: &Target,
+        body: &[u8],
+        stream: bool,
+        bad: BadRequest,
+    ) -> Result<Self, GatewayError> {
+        let dialect = request.client.dialect;
+        let refused = |bad: BadRequest| GatewayError::InvalidRequest(bad.to_string());
+        if !has_sealed(dialect, body) {
+            return Err(refused(bad));
+        }
+        let losses = Losses::of_proofs(dialect, request.strict).map_err(refused)?;
+        let mut plain = Vec::with_capacity(body.len());
+        unseal::strip(dialect, body, &mut plain);
+        let mut facts = request_facts(&plain).map_err(|_| GatewayError::Internal)?;
+        let is_gemini = dialect == Dialect::Gemini;
+        if stream && !is_gemini && !facts.is_stream() {
+            facts.add_stream();
+        }
+        let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
+        let withhold_usage = dialect == Dialect::OpenAiChat
+            && facts.is_stream()
+            && !facts.includes_usage()
+            && !strip.contains(&"stream_options");
+        let edits = Edits {
+            model: (!is_gemini).then_some(target.model.upstream_model.as_str()),
+            stream: facts.adds_stream(),
+            include_usage: withhold_usage,
+            strip: &strip,
+        };
+        let mut splices = Splices::new();
+        splices.plan(&plain, &facts, &edits).map_err(|_| GatewayError::Internal)?;
+        let mut written = Vec::with_capacity(splices.body_len());
+        splices.append_to(&plain, &mut written);
+        Ok(Self {
+            dialect,
+            stream,
+            call: Call::generate(dialect, stream),
+            body: written,
+            vendor: vendor_of(target, dialect),
+            way: Way::Relayed { losses, withhold_usage },
+            keeping: None,
+        })
+    }
+
+    /// Bytes of the body that is sent, and of what waits to be kept.
     pub(super) fn body_bytes(&self) -> usize {
-        self.body.len()
+        self.body.len() + self.keeping.as_ref().map_or(0, Keeping::bytes)
     }
 
     /// Has the turn kept once it is answered.
@@ -432,18 +488,21 @@ struct Answering<'a> {
 impl Answering<'_> {
     /// Has the response kept whose end is in `out`, before its client can know of it. The end of the provider's body may
     /// come later.
-    async fn keep_ended(&mut self, exchange: &Exchange<'_>, out: &[u8]) {
+    async fn keep_ended(&mut self, exchange: &Exchange<'_>, out: &mut Vec<u8>) {
         if self.job.keeping.is_some()
-            && let Some(response) = kept::ended_response(out)
+            && let Some(range) = kept::ended_response(out)
         {
-            self.keep(exchange, response).await;
+            self.keep(exchange, out, range).await;
         }
     }
 
-    /// Hands a complete response over to be kept, before its client can know of it.
-    async fn keep(&mut self, exchange: &Exchange<'_>, response: &[u8]) {
-        if let Some(keeping) = self.job.keeping.take() {
-            Box::pin(keeping.keep(exchange, response)).await;
+    /// Hands the complete response at `range` over to be kept, before its client can know of it. One that cannot be kept
+    /// says so.
+    async fn keep(&mut self, exchange: &Exchange<'_>, out: &mut Vec<u8>, range: Range<usize>) {
+        if let Some(keeping) = self.job.keeping.take()
+            && !Box::pin(keeping.keep(exchange, &out[range.clone()])).await
+        {
+            kept::disown(out, range);
         }
     }
 

@@ -43,7 +43,8 @@ impl Answering<'_> {
         match failed {
             Some(fault) => self.send_fault(exchange, request, ledger, &fault).await,
             None => {
-                self.keep(exchange, &out).await;
+                let end = out.len();
+                self.keep(exchange, &mut out, 0..end).await;
                 self.send_whole(exchange, request, ledger, 200, None, &out).await
             }
         }

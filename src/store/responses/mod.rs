@@ -5,9 +5,10 @@
 //! the items of its own turn; the conversation before it is that of the one it follows.
 //!
 //! May block: it is given a thread of its own, so that a slow disk delays neither a core nor the control thread.
-//! Files are written beside their place and renamed; they are not synced one by one: `kill -9` loses none that was
-//! answered, a power cut may lose the last ones.
+//! Files are written beside their place and renamed; whoever owns the store has them synced a little later
+//! ([`ResponseStore::take_unsynced`]): `kill -9` loses none that was answered, a power cut the last ones.
 
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -120,6 +121,10 @@ pub struct ResponseStore {
     bounds: ResponsesSettings,
     /// Sum of the files' sizes.
     bytes: u64,
+    /// The same for each project, by the mark of its files.
+    project_bytes: HashMap<String, u64>,
+    /// Files written since they were last asked for.
+    unsynced: Vec<PathBuf>,
     /// Day of the last look at what has expired.
     swept_day: u64,
 }
@@ -131,10 +136,18 @@ impl ResponseStore {
     /// A directory that is there and cannot be read.
     pub fn open(data: &Path, keys: Keys, bounds: ResponsesSettings) -> Result<Self, StoreError> {
         let root = data.join("responses");
-        let mut store = Self { root, keys, bounds, bytes: 0, swept_day: 0 };
+        let mut store = Self {
+            root,
+            keys,
+            bounds,
+            bytes: 0,
+            project_bytes: HashMap::new(),
+            unsynced: Vec::new(),
+            swept_day: 0,
+        };
         for day in store.days()? {
-            for (_, bytes) in store.files_of(day)? {
-                store.bytes += bytes;
+            for (path, bytes) in store.files_of(day)? {
+                store.add(&path, bytes);
             }
         }
         Ok(store)
@@ -144,6 +157,11 @@ impl ResponseStore {
     pub fn set_bounds(&mut self, bounds: ResponsesSettings) {
         self.bounds = bounds;
         self.swept_day = 0;
+    }
+
+    /// The files written since the last call. Who syncs them and their directories bounds what a power cut takes.
+    pub fn take_unsynced(&mut self) -> Vec<PathBuf> {
+        std::mem::take(&mut self.unsynced)
     }
 
     /// Bytes of all files together.
@@ -165,22 +183,36 @@ impl ResponseStore {
         let plain = serde_json::to_string(&record)?;
         let sealed = self.keys.seal("responses", &turn.id, &turn.project, &plain)?;
         let bytes = sealed.len() as u64;
-        if bytes > self.bounds.bytes_max {
+        if bytes > self.bounds.bytes_max.min(self.bounds.project_bytes_max) {
             return Err(StoreError::TooLarge(bytes));
         }
-        self.make_room(bytes, now_unix_ms)?;
+        let mark = mark_of(&turn.project);
+        self.make_room(bytes, &mark, now_unix_ms)?;
         let directory = self.root.join(day.to_string());
         files::create_directory(&self.root).map_err(|error| failed(&self.root)(io::Error::other(error)))?;
         files::create_directory(&directory).map_err(|error| failed(&directory)(io::Error::other(error)))?;
-        let path = directory.join(&turn.id);
+        let path = directory.join(format!("{}{mark}", turn.id));
         let beside = directory.join(format!("{}.new", turn.id));
         let written = write_new(&beside, sealed.as_bytes()).and_then(|()| fs::rename(&beside, &path));
         if let Err(error) = written {
             let _ = fs::remove_file(&beside);
             return Err(failed(&path)(error));
         }
-        self.bytes += bytes;
+        self.add(&path, bytes);
+        self.unsynced.push(path);
         Ok(())
+    }
+
+    fn add(&mut self, path: &Path, bytes: u64) {
+        self.bytes += bytes;
+        *self.project_bytes.entry(mark_in(path).to_owned()).or_default() += bytes;
+    }
+
+    fn subtract(&mut self, path: &Path, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        if let Some(own) = self.project_bytes.get_mut(mark_in(path)) {
+            *own = own.saturating_sub(bytes);
+        }
     }
 
     /// The response object of an id, and the input items of its turn as an array.
@@ -227,16 +259,16 @@ impl ResponseStore {
     /// [`StoreError`].
     pub fn delete(&mut self, id: &str, project: &str, now_unix_ms: u64) -> Result<(), StoreError> {
         self.record(id, project, now_unix_ms)?;
-        let path = self.path(id).ok_or_else(|| StoreError::Unknown(id.to_owned()))?;
+        let path = self.path(id, project).ok_or_else(|| StoreError::Unknown(id.to_owned()))?;
         let bytes = fs::metadata(&path).map_or(0, |metadata| metadata.len());
         fs::remove_file(&path).map_err(failed(&path))?;
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.subtract(&path, bytes);
         Ok(())
     }
 
     fn record(&self, id: &str, project: &str, now_unix_ms: u64) -> Result<Record, StoreError> {
         let unknown = || StoreError::Unknown(id.to_owned());
-        let path = self.path(id).ok_or_else(unknown)?;
+        let path = self.path(id, project).ok_or_else(unknown)?;
         let expired = day_of(id).is_none_or(|day| day + self.bounds.days < now_unix_ms / DAY_MS);
         if expired {
             return Err(unknown());
@@ -251,12 +283,13 @@ impl ResponseStore {
         Ok(serde_json::from_str(plain.expose())?)
     }
 
-    fn path(&self, id: &str) -> Option<PathBuf> {
-        Some(self.root.join(day_of(id)?.to_string()).join(id))
+    fn path(&self, id: &str, project: &str) -> Option<PathBuf> {
+        Some(self.root.join(day_of(id)?.to_string()).join(format!("{id}{}", mark_of(project))))
     }
 
-    /// Removes what has expired, once a day, and the oldest files while `more` bytes do not fit.
-    fn make_room(&mut self, more: u64, now_unix_ms: u64) -> Result<(), StoreError> {
+    /// Removes what has expired, once a day, and the oldest files while `more` bytes of the project with this mark do not
+    /// fit: its own, then anybody's.
+    fn make_room(&mut self, more: u64, mark: &str, now_unix_ms: u64) -> Result<(), StoreError> {
         let today = now_unix_ms / DAY_MS;
         if self.swept_day != today {
             let last = self.bounds.days;
@@ -265,30 +298,48 @@ impl ResponseStore {
             }
             self.swept_day = today;
         }
-        if self.bytes.saturating_add(more) <= self.bounds.bytes_max {
-            return Ok(());
-        }
-        let goal = (self.bounds.bytes_max / 10 * TENTHS_LEFT).saturating_sub(more);
-        for day in self.days()? {
-            for (path, bytes) in self.files_of(day)? {
-                if self.bytes <= goal {
-                    return Ok(());
-                }
-                gone(fs::remove_file(&path)).map_err(failed(&path))?;
-                self.bytes = self.bytes.saturating_sub(bytes);
+        let own = self.project_bytes.get(mark).copied().unwrap_or_default();
+        let own_max = self.bounds.project_bytes_max;
+        if own.saturating_add(more) > own_max {
+            let goal = (own_max / 10 * TENTHS_LEFT).saturating_sub(more);
+            if !self.remove_oldest(own.saturating_sub(goal), |path| mark_in(path) == mark)? {
+                self.project_bytes.remove(mark);
             }
-            self.remove_day(day)?;
         }
-        // Nothing is left, whatever was counted: somebody else has removed files too.
-        self.bytes = 0;
+        if self.bytes.saturating_add(more) > self.bounds.bytes_max {
+            let goal = (self.bounds.bytes_max / 10 * TENTHS_LEFT).saturating_sub(more);
+            if !self.remove_oldest(self.bytes.saturating_sub(goal), |_| true)? {
+                // Nothing is left, whatever was counted: somebody else has removed files too.
+                self.bytes = 0;
+                self.project_bytes.clear();
+            }
+        }
         Ok(())
     }
 
+    /// Removes the oldest files that `fits`, `bytes` of them or a little more. Whether there were so many.
+    fn remove_oldest(&mut self, bytes: u64, fits: impl Fn(&Path) -> bool) -> Result<bool, StoreError> {
+        let mut removed = 0;
+        for day in self.days()? {
+            for (path, size) in self.files_of(day)?.into_iter().filter(|(path, _)| fits(path)) {
+                if removed >= bytes {
+                    return Ok(true);
+                }
+                gone(fs::remove_file(&path)).map_err(failed(&path))?;
+                self.subtract(&path, size);
+                removed += size;
+            }
+            // Only where nothing is left in it.
+            let _ = fs::remove_dir(self.root.join(day.to_string()));
+        }
+        Ok(removed >= bytes)
+    }
+
     fn remove_day(&mut self, day: u64) -> Result<(), StoreError> {
-        let bytes: u64 = self.files_of(day)?.iter().map(|(_, bytes)| bytes).sum();
+        let files = self.files_of(day)?;
         let directory = self.root.join(day.to_string());
         gone(fs::remove_dir_all(&directory)).map_err(failed(&directory))?;
-        self.bytes = self.bytes.saturating_sub(bytes);
+        files.iter().for_each(|(path, bytes)| self.subtract(path, *bytes));
         Ok(())
     }
 
@@ -307,6 +358,18 @@ impl ResponseStore {
         names.sort_unstable();
         Ok(names.into_iter().map(|(name, bytes)| (directory.join(name), bytes)).collect())
     }
+}
+
+/// What the names of a project's files end in, so that their sizes can be summed up without opening them.
+fn mark_of(project: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, project.as_bytes());
+    format!("-{}", crate::config::project::hex(&digest.as_ref()[..8]))
+}
+
+/// The mark in the name of a file.
+fn mark_in(path: &Path) -> &str {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.find('-').map_or("", |at| &name[at..])
 }
 
 /// What is removed already is removed.

@@ -12,7 +12,12 @@ fn id(ms: u64, number: u16) -> String {
 }
 
 fn store(directory: &Path, days: u64, bytes_max: u64) -> ResponseStore {
-    ResponseStore::open(directory, keys(1), ResponsesSettings { days, bytes_max }).unwrap()
+    ResponseStore::open(
+        directory,
+        keys(1),
+        ResponsesSettings { days, bytes_max, project_bytes_max: bytes_max },
+    )
+    .unwrap()
 }
 
 fn turn(id: &str, previous: Option<&str>, input: &str, output: &str) -> Turn {
@@ -42,9 +47,9 @@ fn a_conversation_is_found_again_after_a_restart_by_its_project_only() {
     assert_eq!(input, "[\"q1\"]");
     assert_eq!(kept.find(&first, "p2", 20 * DAY).unwrap_err().missing(), Missing::Unknown);
 
-    let file = home.path().join("responses/20").join(&first);
+    let file = kept.path(&first, "p1").unwrap();
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
-    assert!(!fs::read_to_string(&file).unwrap().contains("q1"), "it is encrypted");
+    assert!(!fs::read_to_string(&file).unwrap().contains("[\"q1\"]"), "it is encrypted");
 }
 
 #[test]
@@ -56,7 +61,7 @@ fn what_is_deleted_damaged_or_too_old_is_unknown() {
         kept.keep(&turn(id, None, "[]", "[]"), 20 * DAY).unwrap();
     }
     kept.delete(&ids[0], "p1", 20 * DAY).unwrap();
-    fs::write(home.path().join("responses/20").join(&ids[1]), "ENCRYPTED:v1:AAAA").unwrap();
+    fs::write(kept.path(&ids[1], "p1").unwrap(), "ENCRYPTED:v1:AAAA").unwrap();
     for (id, now) in [(&ids[0], 20 * DAY), (&ids[1], 20 * DAY), (&ids[2], 51 * DAY)] {
         assert_eq!(kept.find(id, "p1", now).unwrap_err().missing(), Missing::Unknown, "{id}");
         assert_eq!(kept.history(id, "p1", now).unwrap_err().missing(), Missing::Unknown);
@@ -143,4 +148,37 @@ fn what_is_no_json_is_not_kept() {
     broken.id = "resp_x".to_owned();
     assert!(kept.keep(&broken, 20 * DAY).is_err());
     assert_eq!(kept.bytes(), 0);
+}
+
+#[test]
+fn a_project_that_keeps_much_makes_room_of_its_own() {
+    let home = tempfile::tempdir().unwrap();
+    let bounds = ResponsesSettings { days: 30, bytes_max: 100_000, project_bytes_max: 4_000 };
+    let mut kept = ResponseStore::open(home.path(), keys(1), bounds).unwrap();
+    let other = Turn { project: "p2".to_owned(), ..turn(&id(20 * DAY, 1), None, "[]", "[]") };
+    kept.keep(&other, 20 * DAY).unwrap();
+    let ids: Vec<String> = (2..40).map(|number| id(20 * DAY, number)).collect();
+    for id in &ids {
+        kept.keep(&turn(id, None, "[\"0123456789012345678901234567890123456789\"]", "[]"), 20 * DAY).unwrap();
+        assert!(kept.find(id, "p1", 20 * DAY).is_ok(), "the newest is there");
+    }
+    assert!(kept.find(&ids[0], "p1", 20 * DAY).is_err(), "its oldest is not");
+    assert!(kept.find(&other.id, "p2", 20 * DAY).is_ok(), "the other project's is, older as it is");
+    let own = |kept: &ResponseStore| kept.project_bytes[&mark_of("p1")];
+    assert!(own(&kept) <= 4_000);
+    let again = ResponseStore::open(home.path(), keys(1), bounds).unwrap();
+    assert_eq!((own(&again), again.bytes()), (own(&kept), kept.bytes()));
+    let large = format!("[\"{}\"]", "x".repeat(4_000));
+    let refused = kept.keep(&turn(&id(20 * DAY, 50), None, &large, "[]"), 20 * DAY).unwrap_err();
+    assert!(matches!(refused, StoreError::TooLarge(_)));
+}
+
+#[test]
+fn what_was_written_is_named_once_to_be_synced() {
+    let home = tempfile::tempdir().unwrap();
+    let mut kept = store(home.path(), 30, 1 << 20);
+    let id = id(20 * DAY, 1);
+    kept.keep(&turn(&id, None, "[]", "[]"), 20 * DAY).unwrap();
+    assert_eq!(kept.take_unsynced(), [kept.path(&id, "p1").unwrap()]);
+    assert!(kept.take_unsynced().is_empty());
 }
