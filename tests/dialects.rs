@@ -41,6 +41,10 @@ Streams are translated event by event: what has arrived is sent on at once, argu
 (but for Gemini's clients, whose dialect has whole calls only). A provider's failure within a stream, and a stream that
 stops without its end mark, end in the error event of the client's dialect.
 
+A conversation that a provider keeps itself (`previous_response_id` of a Responses model that is called in its own dialect)
+goes on at that provider alone: a model that does not know the id leads to the next one that is called by Responses, which
+costs a call; name the model to save it. Conversations that the gateway keeps go on anywhere.
+
 Pictures that a model answers with are `images` in Chat Completions, as OpenRouter has them, and `image_generation_call` in
 Responses; a medium that the client's dialect cannot say (any in Messages, sounds and films in all but Gemini) is named in
 the text, in brackets. Only a whole answer in Chat Completions loses the place of a picture between texts.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::answer::Answer;
+use super::answer::{Answer, AnswerHead};
 use super::attempt::{self, AttemptError, Wire};
 use super::call::Asked;
 use super::choose;
@@ -36,7 +36,7 @@ pub(super) async fn run(
     let Asked { body, facts, .. } = *asked;
     let mut splices = Splices::new();
     let mut last = None;
-    for &index in ranked {
+    for (place, &index) in ranked.iter().enumerate() {
         let target = &snapshot.targets[index];
         let first_byte = match first_byte_timeout(snapshot, request, target) {
             Ok(first_byte) => first_byte,
@@ -78,6 +78,19 @@ pub(super) async fn run(
         match judged(exchange, ledger, sent, request.client.dialect).await {
             Judged::Gone => return After::Abort,
             Judged::Failed(error) => last = Some(error),
+            // The conversation is at one provider, and only that one knows its ids.
+            Judged::Answer(answer)
+                if facts.has_previous_response_id
+                    && knows_no_such_response(&answer)
+                    && speaks_any(snapshot, &ranked[place + 1..], request.client.dialect) =>
+            {
+                let status = answer.head.status;
+                let said = relay::refusal(exchange, answer, request.client.dialect).await;
+                let text = "`previous_response_id`: no model of this project knows that response".to_owned();
+                let error = GatewayError::NotFound(text);
+                ledger.key_refused(&error, status, said.as_deref());
+                last = Some(error);
+            }
             Judged::Answer(answer) => {
                 let opening = opening(snapshot, request, asked, target, ledger);
                 let how = Relaying {
@@ -94,6 +107,19 @@ pub(super) async fn run(
     }
     let last = last.unwrap_or_else(choose::none_usable);
     exchange.refuse(request, ledger, &last).await
+}
+
+/// Whether a provider says that it does not know the response that a request goes on from. Such an answer is short: it is
+/// there with its head.
+fn knows_no_such_response(answer: &Answer) -> bool {
+    let AnswerHead { status, buffer, start, end, .. } = &answer.head;
+    matches!(status, 400 | 404)
+        && memchr::memmem::find(&buffer[*start..*end], b"previous_response_not_found").is_some()
+}
+
+/// Whether any of these candidates is asked in `dialect` itself.
+fn speaks_any(snapshot: &Snapshot, candidates: &[usize], dialect: Dialect) -> bool {
+    candidates.iter().any(|index| snapshot.targets[*index].speaks(dialect))
 }
 
 /// What an attempt has brought.

@@ -335,7 +335,8 @@ impl Ledger {
         self.settled_cost.map(|cost| cost.total())
     }
 
-    /// The provider refused our key, and said this about it.
+    /// The provider refused with `status` what another candidate may be given (our key, a conversation that is not its own),
+    /// and said this about it.
     pub(super) fn key_refused(&mut self, error: &GatewayError, status: u16, said: Option<&str>) {
         // The provider's own word, so that it can be told from other failures.
         self.status = status;

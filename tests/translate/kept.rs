@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use super::client::Ask;
 use super::{Dialect, gateway_to, provider};
-use crate::support::{Gateway, MockUpstream, Response, TOKEN, post};
+use crate::support::upstream::behaviour::{answers, json_answer};
+use crate::support::{Gateway, MockUpstream, Response, Setup, TOKEN, post};
 
 /// A response that says `text`, streamed or not, with what the client got of it.
 fn respond(gateway: &Gateway, body: &Value) -> Value {
@@ -116,6 +117,41 @@ fn a_response_that_cannot_be_kept_says_so() {
         let id = kept["id"].as_str().unwrap();
         assert_eq!(call(&gateway, "GET", &format!("/v1/responses/{id}")).expect(200).json(), kept);
     }
+}
+
+#[test]
+fn a_conversation_that_a_provider_keeps_goes_on_at_that_provider() {
+    let unknown = json!({"error": {"message": "Previous response with id 'resp_0c1f' not found.",
+        "type": "invalid_request_error", "param": "previous_response_id", "code": "previous_response_not_found"}});
+    let claude = MockUpstream::with(provider::plays(Dialect::Anthropic, Ask::default()));
+    let other = MockUpstream::with(answers(json_answer(400, &unknown.to_string())));
+    let keeper = MockUpstream::with(provider::plays(Dialect::Responses, Ask::default()));
+    let named = |upstream: &MockUpstream, id: &str| {
+        let mut model = gateway_to(upstream, Dialect::Responses).models.remove(0);
+        model["id"] = id.into();
+        model
+    };
+    let setup = |models: Vec<Value>| {
+        models.into_iter().fold(gateway_to(&claude, Dialect::Anthropic), Setup::model).start()
+    };
+    let gateway = setup(vec![named(&other, "up/other"), named(&keeper, "up/keeper")]);
+    let next = json!({"model": "auto", "input": "x", "previous_response_id": "resp_0c1f", "stream": false});
+    let answer = gateway.call(post("/v1/responses", "", &next)).expect(200);
+    assert_eq!(answer.field("x-routerly-model"), Some("up/keeper"));
+    assert_eq!(other.next_request().1.json()["previous_response_id"], "resp_0c1f");
+    assert_eq!(keeper.next_request().1.json()["previous_response_id"], "resp_0c1f");
+    let records = gateway.usage_records(2);
+    let outcomes: Vec<&str> = records.iter().map(|record| record["outcome"].as_str().unwrap()).collect();
+    assert_eq!(outcomes, ["error", "success"]);
+
+    // Where nobody else could know it, the provider's own word is the answer.
+    let alone = setup(vec![named(&other, "up/other")]);
+    let refused = alone.call(post("/v1/responses", "", &next)).expect(400).json();
+    assert_eq!(refused, unknown);
+    let twice = setup(vec![named(&other, "up/other"), named(&other, "up/another")]);
+    let refused = twice.call(post("/v1/responses", "", &next)).expect(400).json();
+    assert_eq!(refused, unknown);
+    assert_eq!(claude.accepted(), 0);
 }
 
 #[test]
