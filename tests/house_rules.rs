@@ -93,6 +93,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &[
             "auth",
             "budget",
+            "cache",
             "clock",
             "config",
             "dialect",

@@ -21,6 +21,7 @@ mod handover;
 mod harness;
 mod house_rules;
 mod http;
+mod inner;
 mod lifecycle;
 mod metering;
 mod proxies;

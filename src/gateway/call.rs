@@ -2,7 +2,7 @@
 
 use super::body::{self, BodyError};
 use super::candidates;
-use super::choose;
+use super::choose::{self, NoChoice};
 use super::exchange::{After, Exchange};
 use super::kept;
 use super::ledger::Ledger;
@@ -96,9 +96,10 @@ async fn answer(
     let view = std::rc::Rc::clone(&exchange.view);
     ledger.asked(asked.model, asked.stream, asked.body.len());
     ledger.asked_for_at_most(asked.facts.output_tokens_max());
-    let ranked = match choose::ranked(exchange, &view.snapshot, request, asked) {
+    let ranked = match choose::ranked(exchange, &view.snapshot, request, ledger, asked).await {
         Ok(ranked) => ranked,
-        Err(error) => return exchange.refuse(request, ledger, &error).await,
+        Err(NoChoice::ClientGone) => return After::Abort,
+        Err(NoChoice::Refused(error)) => return exchange.refuse(request, ledger, &error).await,
     };
     candidates::run(exchange, request, ledger, &view.snapshot, &ranked, asked).await
 }

@@ -5,11 +5,14 @@
 
 use super::call::Asked;
 use super::exchange::Exchange;
+use super::inner;
+use super::ledger::Ledger;
 use super::request::Request;
 use crate::clock;
 use crate::config::Translation;
 use crate::dialect::{Dialect, Needs};
 use crate::respond::GatewayError;
+use crate::routing::metrics::View;
 use crate::routing::{self, Dry, Explained, Inputs, NoCandidate, Policies, Pool, Wanted};
 use crate::snapshot::Snapshot;
 use crate::telemetry::labels::Endpoint;
@@ -17,16 +20,32 @@ use crate::telemetry::labels::Endpoint;
 /// Models that a client is told the reasons of; further ones are counted.
 const REASONS_MAX: usize = 16;
 
+/// Why nobody is to be asked.
+#[derive(Debug)]
+pub(super) enum NoChoice {
+    /// To be answered.
+    Refused(GatewayError),
+    /// Nobody is left to answer.
+    ClientGone,
+}
+
+impl From<GatewayError> for NoChoice {
+    fn from(error: GatewayError) -> Self {
+        Self::Refused(error)
+    }
+}
+
 /// The models of the request's project that can answer it, as indexes of targets, in the order to try them in.
 ///
 /// # Errors
-/// There is none.
-pub(super) fn ranked(
-    exchange: &Exchange<'_>,
+/// There is none, or the client left while policies asked somebody.
+pub(super) async fn ranked(
+    exchange: &mut Exchange<'_>,
     snapshot: &Snapshot,
     request: &Request,
+    ledger: &mut Ledger,
     asked: &Asked<'_>,
-) -> Result<Vec<usize>, GatewayError> {
+) -> Result<Vec<usize>, NoChoice> {
     let project = &snapshot.config.projects()[request.project as usize];
     let mut ranked = Vec::with_capacity(project.models.len());
     let translate = project.translation != Translation::Off;
@@ -34,13 +53,27 @@ pub(super) fn ranked(
     let wanted = Wanted { dialect, model: asked.model, translate, embedding: false };
     let no_candidate = |error| no_candidate(error, dialect, asked.model);
     let Some(policies) = policies(snapshot, request) else {
-        return routing::rank(snapshot, project, wanted, &mut ranked).map(|()| ranked).map_err(no_candidate);
+        routing::rank(snapshot, project, wanted, &mut ranked).map_err(no_candidate)?;
+        return Ok(ranked);
     };
     // The core's pool: its memory is used again.
     let mut pool = exchange.shard.pool.take().unwrap_or_default();
-    let gathered = pool.gather(snapshot, request.project as usize, wanted).map_err(no_candidate);
-    let result =
-        gathered.and_then(|()| apply(exchange, snapshot, policies, &mut pool, asked.body, &mut ranked));
+    let result = match pool.gather(snapshot, request.project as usize, wanted).map_err(no_candidate) {
+        Ok(()) => {
+            let readings = exchange.view.readings(&exchange.shard.mailbox);
+            let inputs = inputs(exchange, policies, asked.body, &readings);
+            match pool.narrow(&snapshot.routing.traits, policies, &inputs) {
+                Ok(()) if policies.asks.calls && pool.is_open() => {
+                    // Boxed, so that the others do not carry its room.
+                    Box::pin(ask(exchange, snapshot, request, ledger, asked, policies, &mut pool)).await
+                }
+                Ok(()) => Ok(()),
+                Err(dry) => Err(nobody_left(dry, snapshot, policies, &pool).into()),
+            }
+            .map(|()| pool.rank(&snapshot.routing.traits, policies, &inputs, &mut ranked))
+        }
+        Err(error) => Err(error.into()),
+    };
     exchange.shard.pool.set(Some(pool));
     result.map(|()| ranked)
 }
@@ -51,29 +84,31 @@ pub(super) fn policies<'s>(snapshot: &'s Snapshot, request: &Request) -> Option<
     policies.filter(|_| request.endpoint != Endpoint::CountTokens)
 }
 
-fn apply(
-    exchange: &Exchange<'_>,
-    snapshot: &Snapshot,
-    policies: &Policies,
-    pool: &mut Pool,
-    body: &[u8],
-    ranked: &mut Vec<usize>,
-) -> Result<(), GatewayError> {
-    let readings = exchange.view.readings(&exchange.shard.mailbox);
-    let inputs = Inputs {
+fn inputs<'v>(exchange: &Exchange<'_>, policies: &Policies, body: &[u8], readings: &'v View) -> Inputs<'v> {
+    Inputs {
         needs: if policies.asks.needs { Needs::of(body) } else { Needs::default() },
-        view: Some(&readings),
+        view: Some(readings),
         now_ms: exchange.shard.unix_ms(clock::now()),
         seed: exchange.shard.random(),
-    };
-    let traits = &snapshot.routing.traits;
-    match pool.narrow(traits, policies, &inputs) {
-        Ok(()) => {
-            pool.rank(traits, policies, &inputs, ranked);
-            Ok(())
-        }
-        Err(dry) => Err(nobody_left(dry, snapshot, policies, pool)),
     }
+}
+
+/// Has the policies asked that need to ask somebody themselves, and tells the pool what they say.
+async fn ask(
+    exchange: &mut Exchange<'_>,
+    snapshot: &Snapshot,
+    request: &Request,
+    ledger: &mut Ledger,
+    asked: &Asked<'_>,
+    policies: &Policies,
+    pool: &mut Pool,
+) -> Result<(), NoChoice> {
+    let candidates: Vec<usize> = pool.left().collect();
+    let advised = inner::advise(exchange, request, ledger, asked, &candidates, policies.calling()).await;
+    for (policy, advice) in advised.ok_or(NoChoice::ClientGone)? {
+        pool.tell(policy, advice).map_err(|dry| nobody_left(dry, snapshot, policies, pool))?;
+    }
+    Ok(())
 }
 
 /// What is said when no model could be asked at all.

@@ -5,6 +5,7 @@
 //! leaves a record as well. The access line is written last.
 
 mod booking;
+mod inner;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -21,7 +22,7 @@ use crate::shard::{Shard, View};
 use crate::snapshot::Target;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::ids::TraceId;
-use crate::telemetry::labels::{EndedBy, Endpoint, Outcome, UsageSource};
+use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
 use crate::telemetry::log::{self, Level, Value};
 use crate::trace::{Answered, Audience, Call, Caller, Entry, Failure, Intake, Speller, Step, Steps};
 
@@ -53,10 +54,11 @@ struct Open {
     model_index: u32,
 }
 
-/// The books of one request.
+/// The books of one request, or of a call that the gateway makes itself on the way of one.
 pub(super) struct Ledger {
     shard: Rc<Shard>,
     view: Rc<View>,
+    call_type: CallType,
     trace: TraceId,
     principal: Principal,
     project: u32,
@@ -100,6 +102,7 @@ impl Ledger {
         Self {
             shard: Rc::clone(shard),
             view: Rc::clone(view),
+            call_type: CallType::Completion,
             trace: request.client.trace,
             principal: request.principal,
             project: request.project,
@@ -186,9 +189,17 @@ impl Ledger {
         self.note_at(self.last_look(), entry.into());
     }
 
+    /// Adds an entry of the moment `at`.
     #[inline]
-    fn note_at(&mut self, at: Instant, entry: Entry) {
+    pub(super) fn note_at(&mut self, at: Instant, entry: Entry) {
         self.steps.push(Step { since_ms: self.since_ms(at), entry });
+    }
+
+    fn caller(&self) -> Caller {
+        match self.call_type {
+            CallType::Completion => Caller::Client,
+            CallType::Routing => Caller::Router,
+        }
     }
 
     fn last_look(&self) -> Instant {
@@ -444,7 +455,7 @@ impl Ledger {
         let (target, latency_ms) = (target.map(|index| index as u32), self.since_ms(now));
         let entry = match (target, ending.outcome) {
             (Some(target), Outcome::Success) => Entry::Success(Answered {
-                caller: Caller::Client,
+                caller: self.caller(),
                 target,
                 latency_ms,
                 ttft_ms: self.first_byte.map(|after| after.as_millis() as u32),
@@ -455,7 +466,8 @@ impl Ledger {
                     Outcome::ClientClosed => "the client went away",
                     _ => "the provider answered with an error",
                 });
-                Entry::Error(Box::new(Failure::new(target, error, told, Some(latency_ms))))
+                let failure = Failure::new(target, error, told, Some(latency_ms));
+                Entry::Error(Box::new(Failure { caller: self.caller(), ..failure }))
             }
         };
         self.note_at(now, entry);
@@ -474,6 +486,12 @@ impl Ledger {
     }
 
     fn finish(&mut self) {
+        if self.call_type == CallType::Routing {
+            if self.open.is_some() {
+                self.client_gone();
+            }
+            return;
+        }
         if self.open.is_some() {
             self.close(
                 None,

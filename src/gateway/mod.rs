@@ -18,6 +18,7 @@ mod candidates;
 mod choose;
 mod exchange;
 mod form;
+mod inner;
 mod kept;
 mod labels;
 mod ledger;

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::dialect::Usage;
 use crate::store::journal::Facts;
 use crate::store::usage::UsageRecord;
-use crate::telemetry::labels::{CallType, UsageSource};
+use crate::telemetry::labels::UsageSource;
 
 /// How far wall clock and monotonic clock may go apart within a request, in milliseconds, and both be right: rounding,
 /// and a wall clock that is slewed.
@@ -50,7 +50,7 @@ impl Ledger {
             ttft_ms: ttft_ms.map_or(Facts::NO_TTFT, |ttft_ms| ttft_ms.min(u64::from(u32::MAX - 1)) as u32),
             status: self.status,
             outcome: ending.outcome.index() as u8,
-            call_type: CallType::Completion.index() as u8,
+            call_type: self.call_type.index() as u8,
             endpoint: self.endpoint.index() as u8,
             attempt: self.attempts.min(u32::from(u16::MAX)) as u16,
             input: usage.input,
@@ -69,7 +69,7 @@ impl Ledger {
             provider: &target.model.provider.id,
             requested_model: &self.requested_model,
             endpoint: self.endpoint,
-            call_type: CallType::Completion,
+            call_type: self.call_type,
             stream: self.stream,
             http_status: self.status,
             outcome: ending.outcome,

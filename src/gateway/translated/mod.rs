@@ -96,7 +96,7 @@ fn wants_array(request: &Request) -> bool {
 }
 
 /// Which dialect a target is asked in by clients of another one.
-fn dialect_of(target: &Target) -> Option<Dialect> {
+pub(super) fn dialect_of(target: &Target) -> Option<Dialect> {
     target.model.dialects.iter().next()
 }
 
@@ -298,19 +298,7 @@ impl Job {
                     | KnownField::UserAgent
             ) || target.simulator.is_some() && name.eq_ignore_ascii_case(b"x-simulate")
         });
-        writer::own_field(&mut head, "content-type", b"application/json");
-        writer::own_field(
-            &mut head,
-            "accept",
-            if self.stream { b"text/event-stream" } else { b"application/json" },
-        );
-        // What the client says about versions and betas is about its own dialect.
-        target.append_extra_fields(&mut head, |_| false);
-        if self.dialect == Dialect::AnthropicMessages && !target.has_extra_field("anthropic-version") {
-            writer::own_field(&mut head, "anthropic-version", ANTHROPIC_VERSION.as_bytes());
-        }
-        writer::content_length(&mut head, self.body.len() as u64);
-        writer::end(&mut head);
+        end_head(&mut head, target, self.dialect, self.stream, self.body.len());
         let wire = Wire { method: Method::Post, parts: &[&head, &self.body] };
         let sent = attempt::send(exchange, ledger, index, target, wire, first_byte).await;
         exchange.shard.give_back_head(head);
@@ -375,6 +363,26 @@ impl Job {
     }
 }
 
+/// Ends the head of a request whose body was written here: what it is, what is wanted, what the provider always gets.
+pub(super) fn end_head(
+    head: &mut Vec<u8>,
+    target: &Target,
+    dialect: Dialect,
+    stream: bool,
+    body_bytes: usize,
+) {
+    writer::own_field(head, "content-type", b"application/json");
+    let accept: &[u8] = if stream { b"text/event-stream" } else { b"application/json" };
+    writer::own_field(head, "accept", accept);
+    // What a client says about versions and betas is about its own dialect.
+    target.append_extra_fields(head, |_| false);
+    if dialect == Dialect::AnthropicMessages && !target.has_extra_field("anthropic-version") {
+        writer::own_field(head, "anthropic-version", ANTHROPIC_VERSION.as_bytes());
+    }
+    writer::content_length(head, body_bytes as u64);
+    writer::end(head);
+}
+
 /// Whether a target of another dialect can be asked how many tokens a request has.
 pub(super) fn counts(target: &Target) -> bool {
     matches!(dialect_of(target), Some(Dialect::AnthropicMessages | Dialect::Gemini))
@@ -410,7 +418,7 @@ pub(super) async fn estimate(
 }
 
 /// What is asked, for a translation or a count.
-fn ask<'a>(
+pub(super) fn ask<'a>(
     snapshot: &'a Snapshot,
     request: &Request,
     body: &'a [u8],
@@ -421,7 +429,7 @@ fn ask<'a>(
     Ask { dialect, body, stream, proofs: &snapshot.proofs, strict: request.strict, media }
 }
 
-fn target_model(target: &Target, dialect: Dialect) -> TargetModel<'_> {
+pub(super) fn target_model(target: &Target, dialect: Dialect) -> TargetModel<'_> {
     let provider = &target.model.provider;
     let is_openai = matches!(provider.wire, ProviderWire::Azure) || provider.id == "openai";
     TargetModel {
@@ -439,7 +447,7 @@ fn target_model(target: &Target, dialect: Dialect) -> TargetModel<'_> {
 
 /// Who makes a target's proofs. Anthropic's and Google's dialects are spoken by their own services and those that resell
 /// them; OpenAI's by everybody.
-fn vendor_of(target: &Target, dialect: Dialect) -> Vendor {
+pub(super) fn vendor_of(target: &Target, dialect: Dialect) -> Vendor {
     let provider = &target.model.provider;
     match dialect {
         Dialect::AnthropicMessages => Vendor::Anthropic,
@@ -452,7 +460,7 @@ fn vendor_of(target: &Target, dialect: Dialect) -> Vendor {
 }
 
 /// A body without the members that its target refuses.
-fn stripped(body: &[u8], strip: &[&str]) -> Result<Vec<u8>, GatewayError> {
+pub(super) fn stripped(body: &[u8], strip: &[&str]) -> Result<Vec<u8>, GatewayError> {
     let facts = request_facts(body).map_err(|_| GatewayError::Internal)?;
     let mut splices = Splices::new();
     let edits = Edits { strip, ..Edits::default() };
