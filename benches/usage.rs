@@ -57,6 +57,7 @@ fn record() -> UsageRecord<'static> {
         overhead_us: 17,
         attempt: 1,
         conversation_id: None,
+        cache: None,
     }
 }
 

@@ -332,3 +332,6 @@ pub const CENTROIDS_MAX: usize = 4_096;
 // --- routing
 /// Longest reason of a routing model that is kept, in bytes; the rest is cut off at a character.
 pub const ROUTING_REASON_BYTES_MAX: usize = 512;
+/// How much of the system text, and of the user's first message, says how a request begins, in bytes. Providers cache
+/// prompts from 1,024 tokens on.
+pub const PREFIX_BYTES_MAX: usize = 16 * KIB;

@@ -111,6 +111,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "sse",
             "store::journal::Facts",
             "store::responses",
+            "store::usage::CacheUse",
             "store::usage::UsageRecord",
             "telemetry",
             "trace",

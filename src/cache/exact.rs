@@ -28,8 +28,6 @@ pub struct Saved {
 pub struct Answer {
     /// Id of the model that gave it.
     pub model: Box<str>,
-    /// Whether its body is an event stream (or Gemini's array), sent piece by piece.
-    pub stream: bool,
     /// The value of `Content-Type`.
     pub content_type: Box<str>,
     /// The body, without framing and without what the gateway put before it.
@@ -87,7 +85,6 @@ mod tests {
     fn answer(bytes: usize) -> Arc<Answer> {
         Arc::new(Answer {
             model: "m".into(),
-            stream: false,
             content_type: "application/json".into(),
             body: vec![b'x'; bytes].into(),
             saved: Saved::default(),

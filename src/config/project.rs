@@ -15,7 +15,7 @@ use super::embedding::Unlisted;
 use super::fields::Fields;
 use super::limit::LimitSet;
 use super::mistake::{Path, Sink, describe, kind, quote};
-use super::policy::{Policy, PolicyReader};
+use super::policy::{Llm, Policy, PolicyReader, Rule};
 use super::settings::{TRACE_STREAMS, TraceStream};
 use super::slow_hash::{self, SlowHash};
 use crate::limits::SLOW_TOKENS_MAX;
@@ -64,6 +64,11 @@ pub struct Project {
     pub tokens: Vec<Token>,
     /// Routing policies, the most important one first.
     pub policies: Vec<Policy>,
+    /// How far below the best score a model may be to be preferred for requests that begin like this one, 0 to 1; none: the
+    /// beginning does not matter.
+    pub prefix_affinity: Option<f64>,
+    /// Whether an answer is given again to the same request; none: never.
+    pub response_cache: Option<ResponseCache>,
     /// Time of one attempt up to the first byte; none: the default.
     pub timeout: Option<Duration>,
     /// Overrides the setting of the same name.
@@ -78,6 +83,50 @@ pub struct Project {
     pub translation: Translation,
     /// Limits of the whole project.
     pub limits: LimitSet,
+}
+
+/// Settings of the cache of whole answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResponseCache {
+    /// How long an answer is kept.
+    pub ttl: Duration,
+    /// Only requests that ask for the most likely answer (`temperature` 0).
+    pub only_deterministic: bool,
+}
+
+fn read_affinity(f: &Fields<'_>) -> Option<f64> {
+    let enabled = f.bool("enabled").unwrap_or(false);
+    let tolerance = f.number("tolerance", 0.0..=1.0).unwrap_or(0.05);
+    f.finish();
+    enabled.then_some(tolerance)
+}
+
+impl ResponseCache {
+    /// Reads the object; none where it is switched off.
+    fn read(f: &Fields<'_>) -> Option<Self> {
+        let enabled = f.bool("enabled").unwrap_or(false);
+        let ttl = f.integer("ttlSeconds", 1..=31_536_000).unwrap_or(3_600);
+        let only_deterministic = f.bool("onlyDeterministic").unwrap_or(false);
+        f.finish();
+        enabled.then_some(Self { ttl: Duration::from_secs(ttl), only_deterministic })
+    }
+}
+
+impl Project {
+    /// The policy that asks a model, if one is in force; the first counts.
+    pub fn llm(&self) -> Option<&Llm> {
+        let enabled = self.policies.iter().filter(|policy| policy.enabled);
+        enabled.into_iter().find_map(|policy| match &policy.rule {
+            Rule::Llm(llm) => Some(&**llm),
+            _ => None,
+        })
+    }
+
+    /// Whether one request can have an effect on the answer to another.
+    pub fn remembers(&self) -> bool {
+        let by_meaning = |llm: &Llm| llm.cache.is_some() || llm.memory_count.is_some();
+        self.response_cache.is_some() || self.llm().is_some_and(by_meaning)
+    }
 }
 
 /// A model as a project uses it.
@@ -211,6 +260,8 @@ impl<'m> Reader<'m> {
             slug,
             models: self.model_refs(f, true),
             tokens: self.tokens(f),
+            prefix_affinity: f.object("prefixAffinity", read_affinity).flatten(),
+            response_cache: f.object("responseCache", ResponseCache::read).flatten(),
             policies: self.policies(f, id.unwrap_or_default()),
             timeout,
             trace_stream: f.word("traceStream", &TRACE_STREAMS),

@@ -148,6 +148,8 @@ pub struct Settings {
     pub journal: JournalSettings,
     /// Kept responses.
     pub responses: ResponsesSettings,
+    /// `responseCacheBytesMax`, default 64 MiB: memory for answers that projects keep for the same request, all together.
+    pub cache_bytes_max: usize,
     /// Media at URLs.
     pub media: MediaSettings,
     /// Client side.
@@ -322,6 +324,9 @@ impl Settings {
             metrics_enabled: section(f, "metrics", |f| f.bool("enabled")).flatten().unwrap_or(true),
             journal: JournalSettings::read(f),
             responses: ResponsesSettings::read(f),
+            cache_bytes_max: f
+                .integer("responseCacheBytesMax", 0..=64 * 1024 * MIB as u64)
+                .map_or(64 * MIB, |bytes| bytes as usize),
             media: MediaSettings::read(f),
             server: ServerSettings::read(f),
             upstream: UpstreamSettings::read(f, env, over.mistakes),

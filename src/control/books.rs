@@ -136,6 +136,9 @@ impl Books {
 
 impl Fold for Books {
     fn seen(&mut self, facts: &Facts) {
+        if !facts.is_call() {
+            return;
+        }
         if let Some(call) = readings::finished(facts) {
             self.readings.seen(&call);
             let is_answer = call.verdict == Verdict::Success && call.is_timed;

@@ -16,7 +16,9 @@ use crate::config::Translation;
 use crate::config::settings::TraceStream;
 use crate::dialect::Dialect;
 use crate::dialect::Usage;
-use crate::gateway::{self, After, Client, Exchange, GeminiCall, GeminiForm, Request, StreamTrace};
+use crate::gateway::{
+    self, After, CacheWish, Client, Exchange, GeminiCall, GeminiForm, Request, StreamTrace,
+};
 use crate::http1::{Framing, KnownField, RequestHead};
 use crate::respond::GatewayError;
 use crate::shard::Shard;
@@ -159,6 +161,7 @@ fn admit_to_project(
         strict: seen.strict.unwrap_or(project.translation == Translation::Strict),
         gemini: gemini_call(&resolved.route, head.query),
         server_timing: project.server_timing.unwrap_or(settings.server_timing),
+        cache: seen.cache,
         conversation: seen.conversation.map(|id| crate::telemetry::text::clip(id, 256).into()),
         method: if passes { head.method.as_str().to_owned() } else { String::new() },
         target: if passes { target_of(resolved, head.query, token) } else { String::new() },
@@ -186,6 +189,7 @@ struct Seen<'b> {
     trace: Option<&'b [u8]>,
     stream: Option<&'b [u8]>,
     conversation: Option<&'b str>,
+    cache: CacheWish,
 }
 
 impl<'b> Seen<'b> {
@@ -221,6 +225,16 @@ impl<'b> Seen<'b> {
                     self.stream = Some(value);
                     false
                 }
+                KnownField::CacheControl => {
+                    self.cache = stronger(self.cache, cache_control(value));
+                    false
+                }
+                KnownField::XRouterlyOther if field.name().eq_ignore_ascii_case("x-routerly-cache") => {
+                    if value.eq_ignore_ascii_case(b"bypass") {
+                        self.cache = CacheWish::Bypass;
+                    }
+                    false
+                }
                 KnownField::XRouterlyConversationId => {
                     self.conversation = field.value_str();
                     false
@@ -236,6 +250,29 @@ impl<'b> Seen<'b> {
             }
         }
         Ok(())
+    }
+}
+
+/// What the directives of a request's `Cache-Control` mean for the gateway's own caches (RFC 9111, section 5.2.1).
+fn cache_control(value: &[u8]) -> CacheWish {
+    let directives = value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    directives.fold(CacheWish::Use, |wish, directive| {
+        let is = |name: &str| directive.eq_ignore_ascii_case(name.as_bytes());
+        let asked = match () {
+            () if is("no-store") => CacheWish::Bypass,
+            () if is("no-cache") || is("max-age=0") => CacheWish::Refresh,
+            () => CacheWish::Use,
+        };
+        stronger(wish, asked)
+    })
+}
+
+/// Of two wishes the one that takes less from caches.
+fn stronger(one: CacheWish, other: CacheWish) -> CacheWish {
+    match (one, other) {
+        (CacheWish::Bypass, _) | (_, CacheWish::Bypass) => CacheWish::Bypass,
+        (CacheWish::Refresh, _) | (_, CacheWish::Refresh) => CacheWish::Refresh,
+        (CacheWish::Use, CacheWish::Use) => CacheWish::Use,
     }
 }
 
@@ -401,6 +438,21 @@ impl From<AuthError> for GatewayError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_client_can_refuse_what_caches_have() {
+        for (value, expected) in [
+            ("no-store", CacheWish::Bypass),
+            ("No-Cache", CacheWish::Refresh),
+            ("max-age=0", CacheWish::Refresh),
+            ("max-age=60, no-transform", CacheWish::Use),
+            ("no-cache , no-store", CacheWish::Bypass),
+            ("no-store,no-cache", CacheWish::Bypass),
+            ("", CacheWish::Use),
+        ] {
+            assert_eq!(cache_control(value.as_bytes()), expected, "{value}");
+        }
+    }
 
     #[test]
     fn a_stream_is_preferred_where_it_is_more_welcome_than_json() {

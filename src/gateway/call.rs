@@ -6,6 +6,7 @@ use super::choose::{self, NoChoice};
 use super::exchange::{After, Exchange};
 use super::kept;
 use super::ledger::Ledger;
+use super::remembered;
 use super::request::{GeminiForm, Request};
 use crate::config::settings::OnFull;
 use crate::json::facts::{RequestFacts, request_facts};
@@ -93,14 +94,38 @@ async fn answer(
     ledger: &mut Ledger,
     asked: &Asked<'_>,
 ) -> After {
-    let view = std::rc::Rc::clone(&exchange.view);
+    let project = &exchange.view.snapshot.config.projects()[request.project as usize];
+    let remembers = project.remembers() && request.endpoint != Endpoint::CountTokens;
     ledger.asked(asked.model, asked.stream, asked.body.len());
     ledger.asked_for_at_most(asked.facts.output_tokens_max());
-    let ranked = match choose::ranked(exchange, &view.snapshot, request, ledger, asked).await {
+    if remembers {
+        // Boxed, so that the others do not carry its room.
+        return Box::pin(remembered::answer(exchange, request, ledger, asked)).await;
+    }
+    route(exchange, request, ledger, asked, None).await
+}
+
+/// Asks the models that may answer. `prefer`: the one to be asked first if it may, which an earlier request of this
+/// similarity has decided.
+pub(super) async fn route(
+    exchange: &mut Exchange<'_>,
+    request: &Request,
+    ledger: &mut Ledger,
+    asked: &Asked<'_>,
+    prefer: Option<(usize, f32)>,
+) -> After {
+    let view = std::rc::Rc::clone(&exchange.view);
+    let preferred = prefer.map(|(target, _)| target);
+    let ranked = match choose::ranked(exchange, &view.snapshot, request, ledger, asked, preferred).await {
         Ok(ranked) => ranked,
         Err(NoChoice::ClientGone) => return After::Abort,
         Err(NoChoice::Refused(error)) => return exchange.refuse(request, ledger, &error).await,
     };
+    if let Some((target, similarity)) = prefer
+        && ranked.first() == Some(&target)
+    {
+        ledger.decided_by_cache(similarity);
+    }
     candidates::run(exchange, request, ledger, &view.snapshot, &ranked, asked).await
 }
 

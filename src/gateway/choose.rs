@@ -3,6 +3,7 @@
 //! Owns what the policies of a project are told about a request and its candidates; what they make of it is the routing
 //! room's. Counting tokens asks no policy: it costs nothing and answers the same wherever it is done.
 
+use super::affinity;
 use super::call::Asked;
 use super::exchange::Exchange;
 use super::inner;
@@ -35,7 +36,8 @@ impl From<GatewayError> for NoChoice {
     }
 }
 
-/// The models of the request's project that can answer it, as indexes of targets, in the order to try them in.
+/// The models of the request's project that can answer it, as indexes of targets, in the order to try them in. Where
+/// `prefer` is one of them it comes first, and no policy asks anybody.
 ///
 /// # Errors
 /// There is none, or the client left while policies asked somebody.
@@ -45,6 +47,7 @@ pub(super) async fn ranked(
     request: &Request,
     ledger: &mut Ledger,
     asked: &Asked<'_>,
+    prefer: Option<usize>,
 ) -> Result<Vec<usize>, NoChoice> {
     let project = &snapshot.config.projects()[request.project as usize];
     let mut ranked = Vec::with_capacity(project.models.len());
@@ -56,6 +59,7 @@ pub(super) async fn ranked(
         routing::rank(snapshot, project, wanted, &mut ranked).map_err(no_candidate)?;
         return Ok(ranked);
     };
+    let is_preferred = |target: usize| prefer == Some(target);
     // The core's pool: its memory is used again.
     let mut pool = exchange.shard.pool.take().unwrap_or_default();
     let result = match pool.gather(snapshot, request.project as usize, wanted).map_err(no_candidate) {
@@ -63,19 +67,29 @@ pub(super) async fn ranked(
             let readings = exchange.view.readings(&exchange.shard.mailbox);
             let inputs = inputs(exchange, policies, asked.body, &readings);
             match pool.narrow(&snapshot.routing.traits, policies, &inputs) {
-                Ok(()) if policies.asks.calls && pool.is_open() => {
+                Ok(()) if policies.asks.calls && pool.is_open() && !pool.left().any(is_preferred) => {
                     // Boxed, so that the others do not carry its room.
                     Box::pin(ask(exchange, snapshot, request, ledger, asked, policies, &mut pool)).await
                 }
                 Ok(()) => Ok(()),
                 Err(dry) => Err(nobody_left(dry, snapshot, policies, &pool).into()),
             }
-            .map(|()| pool.rank(&snapshot.routing.traits, policies, &inputs, &mut ranked))
+            .map(|()| {
+                pool.rank(&snapshot.routing.traits, policies, &inputs, &mut ranked);
+                if let Some(tolerance) = project.prefix_affinity {
+                    let prefix = affinity::prefix(snapshot, request, asked).unwrap_or(inputs.seed);
+                    pool.shuffle_best(tolerance, prefix, &mut ranked);
+                }
+            })
         }
         Err(error) => Err(error.into()),
     };
     exchange.shard.pool.set(Some(pool));
-    result.map(|()| ranked)
+    result?;
+    if let Some(place) = ranked.iter().position(|target| is_preferred(*target)) {
+        ranked[..=place].rotate_right(1);
+    }
+    Ok(ranked)
 }
 
 /// The enabled policies that a request has to pass, if there are any.

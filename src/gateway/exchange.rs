@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
+use super::copy::Copy;
 use super::ledger::Ledger;
 use super::local;
 use super::request::{Client, Request};
@@ -39,6 +40,8 @@ pub struct Exchange<'a> {
     pub input: &'a mut Input,
     /// Whether the request's body has been read to its end: only then can another request follow.
     pub body_done: bool,
+    /// What the client is sent is copied here, for others who ask the same.
+    pub(super) copy: Option<Box<Copy>>,
 }
 
 impl<'a> Exchange<'a> {
@@ -51,7 +54,7 @@ impl<'a> Exchange<'a> {
         framing: Framing,
     ) -> Self {
         let body_done = matches!(framing, Framing::None | Framing::Length(0));
-        Self { shard, view, conn, input, body_done }
+        Self { shard, view, conn, input, body_done, copy: None }
     }
 
     /// Whether the connection may carry another request.
@@ -60,6 +63,22 @@ impl<'a> Exchange<'a> {
             && self.body_done
             && !self.shard.mailbox.is_draining()
             && !self.conn.deadline().reading_stopped()
+    }
+
+    /// The answer begins whose body is copied, if any is.
+    #[inline]
+    pub(super) fn begin_copy(&mut self, content_type: &str) {
+        if let Some(copy) = &mut self.copy {
+            copy.begin(content_type);
+        }
+    }
+
+    /// Payload that is about to go to the client.
+    #[inline]
+    pub(super) fn copy(&mut self, payload: &[u8]) {
+        if let Some(copy) = &mut self.copy {
+            copy.push(payload);
+        }
     }
 
     /// Completes when the client is gone. Before its body is read, silence is all that is known of it.

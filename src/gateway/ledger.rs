@@ -5,11 +5,13 @@
 //! leaves a record as well. The access line is written last.
 
 mod booking;
+mod cached;
 mod inner;
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use self::cached::CachePart;
 use super::request::Request;
 use crate::auth::Principal;
 use crate::budget::money::Picodollars;
@@ -20,6 +22,7 @@ use crate::dialect::{StreamEnd, UsageTap};
 use crate::respond::GatewayError;
 use crate::shard::{Shard, View};
 use crate::snapshot::Target;
+use crate::store::usage::CacheUse;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
@@ -94,6 +97,8 @@ pub(super) struct Ledger {
     asked_at: Instant,
     max_tokens: Option<u64>,
     steps: Steps,
+    cache_part: Option<CachePart>,
+    cache_use: Option<CacheUse>,
 }
 
 impl Ledger {
@@ -132,6 +137,8 @@ impl Ledger {
             asked_at: request.started,
             max_tokens: None,
             steps: Steps::default(),
+            cache_part: None,
+            cache_use: None,
         }
     }
 
@@ -197,7 +204,7 @@ impl Ledger {
 
     fn caller(&self) -> Caller {
         match self.call_type {
-            CallType::Completion => Caller::Client,
+            CallType::Completion | CallType::Cache => Caller::Client,
             CallType::Routing => Caller::Router,
         }
     }

@@ -48,6 +48,9 @@ pub(super) fn append_answer_fields(
     cost: Option<Picodollars>,
 ) {
     head.extend_from_slice(&target.answer_fields);
+    if let Some(said) = ledger.cache_field() {
+        writer::own_field(head, "x-routerly-cache", said.as_bytes());
+    }
     if let Some(cost) = cost {
         head.extend_from_slice(b"x-routerly-cost: ");
         cost.write_usd(head);

@@ -9,6 +9,7 @@
 //!                                       └ failed: next candidate    └ failed: error event, close
 //! ```
 
+mod affinity;
 mod answer;
 mod array;
 mod attempt;
@@ -16,6 +17,7 @@ mod body;
 mod call;
 mod candidates;
 mod choose;
+mod copy;
 mod exchange;
 mod form;
 mod inner;
@@ -28,6 +30,7 @@ mod opening;
 mod outgoing;
 mod passthrough;
 mod relay;
+mod remembered;
 mod request;
 mod source;
 mod translated;
@@ -39,4 +42,4 @@ pub use form::boundary as form_boundary;
 pub use kept::{ResponseCall, response};
 pub use local::{append_body, begin_head, models, one_model, plain, write_error};
 pub use passthrough::pass_through;
-pub use request::{Client, GeminiCall, GeminiForm, Request, StreamTrace, append_forwarded};
+pub use request::{CacheWish, Client, GeminiCall, GeminiForm, Request, StreamTrace, append_forwarded};

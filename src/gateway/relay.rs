@@ -21,7 +21,7 @@ use crate::clock;
 use crate::dialect::Dialect;
 use crate::dialect::error::{ErrorBody, StreamPosition, write_stream_error};
 use crate::dialect::{StreamEnd, UsageTap};
-use crate::http1::Framing;
+use crate::http1::{Framing, KnownField};
 use crate::limits::{ANSWER_HEADROOM_BYTES, ANSWER_TAILROOM_BYTES, DEADLINE_TICK_MS, REFUSAL_BYTES_MAX};
 use crate::net::Buffer;
 use crate::net::deadline::OnExpiry;
@@ -67,6 +67,9 @@ pub(super) async fn relay(
     if is_events {
         ledger.stream_opened();
         answer.conn.delay_acknowledgements();
+    }
+    if status == 200 && kind != BodyKind::Opaque && exchange.copy.is_some() {
+        exchange.begin_copy(content_type(&fields));
     }
     let source = Source::new(answer.conn, answer.pool, framing, keep_alive);
     let mut relay = Relay::new(exchange, request, source, kind, how);
@@ -119,6 +122,16 @@ pub(super) async fn relay(
         After::KeepAlive if !keeps => After::Close,
         after => after,
     }
+}
+
+/// The content type among fields in wire form.
+fn content_type(fields: &[u8]) -> &str {
+    let mut lines = fields.split(|byte| *byte == b'\n');
+    let value = lines.find_map(|line| {
+        let at = line.iter().position(|byte| *byte == b':')?;
+        (KnownField::of(&line[..at]) == KnownField::ContentType).then_some(&line[at + 1..])
+    });
+    value.and_then(|value| std::str::from_utf8(value).ok()).map_or(local::JSON, str::trim)
 }
 
 /// What a provider says about a refusal that is not for the client: read as far as it is short, and its connection
@@ -436,15 +449,23 @@ impl<'a> Relay<'a> {
         self.source.conn.deadline().clear();
         if let Some(labels) = &mut self.labels {
             let bytes = labels.pass(&buffer[span.start..span.end], last);
+            exchange.copy(&bytes);
             return outgoing.send_slice(exchange.conn, &bytes, last).await;
         }
         let Some(withhold) = &mut self.withhold else {
+            exchange.copy(&buffer[span.start..span.end]);
             return outgoing.send(exchange.conn, buffer, span.start, span.end, last).await;
         };
         let only_text = self.tap.as_ref().is_some_and(UsageTap::fed_only_text);
         match withhold.pass(&buffer[span.start..span.end], last, only_text) {
-            Pass::AsTheyAre => outgoing.send(exchange.conn, buffer, span.start, span.end, last).await,
-            Pass::Instead(bytes) => outgoing.send_slice(exchange.conn, &bytes, last).await,
+            Pass::AsTheyAre => {
+                exchange.copy(&buffer[span.start..span.end]);
+                outgoing.send(exchange.conn, buffer, span.start, span.end, last).await
+            }
+            Pass::Instead(bytes) => {
+                exchange.copy(&bytes);
+                outgoing.send_slice(exchange.conn, &bytes, last).await
+            }
         }
     }
 

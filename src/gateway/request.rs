@@ -40,6 +40,18 @@ pub enum GeminiForm {
     Array,
 }
 
+/// What a client wants of the caches of its project.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CacheWish {
+    /// Whatever the project has.
+    #[default]
+    Use,
+    /// A new answer, which may be kept (`Cache-Control: no-cache` or `max-age=0`).
+    Refresh,
+    /// Neither an answer from a cache nor one kept in it (`no-store`, `x-routerly-cache: bypass`).
+    Bypass,
+}
+
 /// How this client has to be answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Client {
@@ -90,6 +102,8 @@ pub struct Request {
     pub gemini: Option<GeminiCall>,
     /// Whether `Server-Timing` is answered.
     pub server_timing: bool,
+    /// What the client wants of caches.
+    pub cache: CacheWish,
     /// Id of the conversation, if the client named one.
     pub conversation: Option<Rc<str>>,
     /// Method, for requests that are passed through.

@@ -230,6 +230,26 @@ impl Pool {
         ranked.extend(self.keys.iter().map(|key| self.candidates[place_in(*key)].target));
     }
 
+    /// Orders those anew whose score is at most `within` below the best one's, by chance: the same seed gives the same
+    /// order, whoever else is there. They come before the others of the ranking, as they did; models that the client named
+    /// stay before those that it did not.
+    pub fn shuffle_best(&mut self, within: f64, seed: u64, ranked: &mut [usize]) {
+        let score = |key: &u64| self.sums[place_in(*key)].2.value();
+        let class = |key: &u64| key >> (CHANCE_BITS + PLACE_BITS);
+        let Some(best) = self.keys.first() else { return };
+        let (first, top) = (class(best), score(best));
+        // Scores that chance has made tell nobody apart.
+        let by_chance = self.note == Some(Note::AllAbstained);
+        let is_near = |key: &&u64| class(key) == first && (by_chance || score(key) >= top - within);
+        let near = self.keys.iter().take_while(is_near).count();
+        let candidates = &self.candidates;
+        let target = |key: u64| candidates[place_in(key)].target;
+        self.keys[..near].sort_by_key(|key| std::cmp::Reverse(chance(seed, target(*key))));
+        for (place, key) in ranked.iter_mut().zip(&self.keys[..near]) {
+            *place = target(*key);
+        }
+    }
+
     /// Says how it came about.
     pub fn explain(&self, policies: &Policies, explained: &mut Explained) {
         explained.clear();

@@ -600,3 +600,41 @@ proptest! {
         prop_assert_eq!(route(&mut outsider, &plan, &inputs, &[]).0, Ok(ranked));
     }
 }
+
+#[test]
+fn the_best_ones_are_ordered_by_their_seed_alone() {
+    let plan = plan(models(5), told(1));
+    let policies = plan.projects[0].as_deref().expect("policies");
+    let said = points([Some(0.90), Some(0.88), Some(0.86), Some(0.70), Some(0.91)]);
+    let order = |seed: u64, within: f64, external: &External, classes: &[usize]| {
+        let mut pool = pool(classes);
+        let (ranked, _) = route(&mut pool, &plan, &INPUTS, std::slice::from_ref(external));
+        let mut ranked = ranked.expect("somebody is left");
+        pool.shuffle_best(within, seed, &mut ranked);
+        let mut explained = Explained::default();
+        pool.explain(policies, &mut explained);
+        let told: Vec<usize> = explained.order.iter().map(|at| explained.candidates[*at].target).collect();
+        assert_eq!(told, ranked, "and that is what is told");
+        ranked
+    };
+    let native = [2; 5];
+    assert_eq!(order(1, 0.0, &said, &native), [4, 0, 1, 2, 3]);
+    let mut firsts = std::collections::BTreeSet::new();
+    for seed in 0..64 {
+        let near = order(seed, 0.05, &said, &native);
+        assert_eq!(near, order(seed, 0.05, &said, &native));
+        assert_eq!(near[4], 3, "who is far behind stays there");
+        firsts.insert(near[0]);
+        // Who is named stays before the others.
+        assert_eq!(order(seed, 1.0, &said, &[2, 2, 2, 0, 2])[0], 3);
+        // One that is out moves only what it had.
+        let fewer = External { excludes: vec![4], ..said.clone() };
+        let without = order(seed, 0.05, &fewer, &native);
+        let left: Vec<usize> = near.iter().copied().filter(|target| *target != 4).collect();
+        assert_eq!(without, left, "seed {seed}");
+        // Where nobody is told apart all are near.
+        let all = order(seed, 0.0, &FAILED, &native);
+        assert_eq!(all, order(seed, 0.0, &FAILED, &native));
+    }
+    assert_eq!(firsts.into_iter().collect::<Vec<_>>(), [0, 1, 2, 4]);
+}

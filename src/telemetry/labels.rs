@@ -108,6 +108,8 @@ words! {
         Completion = "completion",
         /// For a routing policy.
         Routing = "routing",
+        /// Nobody was called: the answer was kept from an earlier call.
+        Cache = "cache",
     }
 }
 

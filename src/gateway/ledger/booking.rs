@@ -85,6 +85,7 @@ impl Ledger {
             overhead_us: self.overhead_at(now).as_micros() as u64,
             attempt: self.attempts,
             conversation_id: self.conversation.as_deref(),
+            cache: self.cache_use,
         };
         // A full journal is counted by the writer and shown by health; the answer goes on.
         let _ = self.shard.journal.borrow_mut().append(&facts, |line| record.write_json(line));

@@ -11,7 +11,9 @@ use crate::dialect::{Dialect, UsageTap};
 use crate::gateway::array::ArrayFrame;
 use crate::gateway::exchange::{After, Exchange};
 use crate::gateway::ledger::{Ending, Ledger};
+use crate::gateway::local;
 use crate::gateway::outgoing::{ClientFraming, Outgoing};
+use crate::gateway::remembered;
 use crate::gateway::request::Request;
 use crate::gateway::source::{Fault, Span};
 use crate::http1::{Framing, writer};
@@ -131,8 +133,9 @@ impl Answering<'_> {
         let keeps = exchange.keeps_alive(&request.client) && framing != ClientFraming::UntilClose;
         let mut head = exchange.shard.take_head();
         self.begin_head(&mut head, 200, request, ledger, keeps);
-        let content_type: &[u8] = if is_array { b"application/json" } else { b"text/event-stream" };
-        writer::own_field(&mut head, "content-type", content_type);
+        let content_type = if is_array { local::JSON } else { remembered::EVENTS };
+        exchange.begin_copy(content_type);
+        writer::own_field(&mut head, "content-type", content_type.as_bytes());
         writer::own_field(&mut head, "cache-control", b"no-cache");
         framing.append_field(&mut head);
         writer::end(&mut head);
@@ -162,6 +165,7 @@ impl Answering<'_> {
             self.keep_ended(exchange, &mut out).await;
             // A client that takes its time must not make the provider look slow.
             self.relay.source.conn.deadline().clear();
+            exchange.copy(&out);
             let sent = if over || !out.is_empty() {
                 outgoing.send_slice(exchange.conn, &out, over).await
             } else {
@@ -263,6 +267,7 @@ impl Answering<'_> {
             retelling.fail(too_slow, &text, &ledger.trace_text(), &mut out);
         }
         self.keep_ended(exchange, &mut out).await;
+        exchange.copy(&out);
         match outgoing.send_slice(exchange.conn, &out, true).await {
             Err(_) => After::Abort,
             Ok(()) if outgoing.ends_by_close() => After::Close,

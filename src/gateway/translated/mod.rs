@@ -569,7 +569,7 @@ fn append_losses(head: &mut Vec<u8>, losses: &Losses) {
 }
 
 /// Where the clients of a dialect look for a request's id.
-fn id_field(dialect: Dialect) -> Option<&'static str> {
+pub(super) fn id_field(dialect: Dialect) -> Option<&'static str> {
     match dialect {
         Dialect::OpenAiChat | Dialect::OpenAiResponses => Some("x-request-id"),
         Dialect::AnthropicMessages => Some("request-id"),

@@ -72,6 +72,10 @@ impl Answering<'_> {
         retry_after_s: Option<u64>,
         body: &[u8],
     ) -> After {
+        if status == 200 {
+            exchange.begin_copy(local::JSON);
+            exchange.copy(body);
+        }
         let keeps = exchange.keeps_alive(&request.client);
         let mut head = exchange.shard.take_head();
         self.begin_head(&mut head, status, request, ledger, keeps);

@@ -5,6 +5,7 @@
 //! takes ids and numbers from the line.
 
 use crate::budget::money::Picodollars;
+use crate::telemetry::labels::CallType;
 
 /// Bytes of [`Facts`] in a frame.
 pub(super) const FACTS_BYTES: usize = 96;
@@ -58,6 +59,11 @@ impl Facts {
     pub const NO_TTFT: u32 = u32::MAX;
     /// In place of an index: nothing of the configuration.
     pub const NONE: u32 = u32::MAX;
+
+    /// Whether somebody was called: an answer from a cache counts on no limit and says nothing about its model.
+    pub fn is_call(&self) -> bool {
+        usize::from(self.call_type) != CallType::Cache.index()
+    }
 
     /// Appends the facts as they lie in a frame.
     #[inline]

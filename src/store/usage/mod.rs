@@ -26,7 +26,7 @@ use std::time::Duration;
 pub use convert::Conversion;
 pub use fold::Fold;
 pub use merger::{MergeStats, MergedOpen, Merger, OpenReport};
-pub use record::UsageRecord;
+pub use record::{CacheUse, UsageRecord};
 pub use scan::{ScanStats, for_each_record};
 pub use segment::{segment_paths, segments_dir, usage_path};
 

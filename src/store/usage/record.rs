@@ -6,7 +6,7 @@
 //!
 //! Source of the names: the usage file of the upstream program, and the new fields of the store's format.
 
-use crate::budget::money::write_usd_per_million;
+use crate::budget::money::{Picodollars, write_usd_per_million};
 use crate::budget::price::{Cost, Rates};
 use crate::dialect::Usage;
 use crate::limits::{RECORD_BYTES_MAX, RECORD_ERROR_BYTES_MAX, RECORD_TEXT_BYTES_MAX};
@@ -68,6 +68,21 @@ pub struct UsageRecord<'a> {
     pub attempt: u32,
     /// Id of the conversation, if the client named one.
     pub conversation_id: Option<&'a str>,
+    /// What a cache had to do with it, where there was a hit.
+    pub cache: Option<CacheUse>,
+}
+
+/// A hit: the model was chosen, or the answer given, because of an earlier request.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct CacheUse {
+    /// How like the earlier request this one is, up to 1; none: the same to the letter.
+    pub similarity: Option<f32>,
+    /// Input tokens that nobody was paid for.
+    pub saved_input: u64,
+    /// Output tokens that nobody was paid for.
+    pub saved_output: u64,
+    /// What they would have cost; none where a provider was called.
+    pub saved_cost: Option<Picodollars>,
 }
 
 /// A record whose strings are all at their bound and all need the longest escape still fits into the journal.
@@ -93,6 +108,9 @@ impl UsageRecord<'_> {
         self.write_tokens(out);
         self.write_money(out);
         self.write_times(out);
+        if let Some(cache) = &self.cache {
+            cache.write(out);
+        }
         out.push(b'}');
     }
 
@@ -173,6 +191,30 @@ impl UsageRecord<'_> {
     }
 }
 
+impl CacheUse {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"cacheHit\":true");
+        if let Some(similarity) = self.similarity {
+            // Ten-thousandths: more says nothing.
+            let rounded = (similarity.clamp(0.0, 1.0) * 10_000.0).round() as u64;
+            number(out, b",\"cacheSimilarity\":", rounded / 10_000);
+            let digits = rounded % 10_000;
+            if digits > 0 {
+                out.push(b'.');
+                for place in [1_000, 100, 10, 1] {
+                    out.push(b'0' + (digits / place % 10) as u8);
+                }
+            }
+        }
+        if let Some(cost) = self.saved_cost {
+            out.extend_from_slice(b",\"savedCost\":");
+            cost.write_usd(out);
+            number(out, b",\"savedInputTokens\":", self.saved_input);
+            number(out, b",\"savedOutputTokens\":", self.saved_output);
+        }
+    }
+}
+
 /// Appends a key and the inside of a string that may need escapes; the closing quote belongs to the next key.
 #[inline]
 fn text(out: &mut Vec<u8>, key: &[u8], value: &str) {
@@ -198,7 +240,6 @@ pub(crate) mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::budget::money::Picodollars;
     use crate::telemetry::ids::TraceIds;
     use crate::telemetry::text::TimestampFormatter;
 
@@ -231,6 +272,7 @@ pub(crate) mod tests {
             overhead_us: 17,
             attempt: 1,
             conversation_id: Some("conversation-1"),
+            cache: None,
         }
     }
 
@@ -256,6 +298,26 @@ pub(crate) mod tests {
         let expected: Vec<_> =
             expected.as_object().unwrap().iter().map(|(key, value)| (key.as_str(), value)).collect();
         assert_eq!(fields, expected);
+    }
+
+    #[test]
+    fn a_hit_is_written_with_what_it_saves() {
+        let hit =
+            |similarity, saved_cost| CacheUse { similarity, saved_input: 7, saved_output: 9, saved_cost };
+        for (cache, expected) in [
+            (
+                hit(None, Some(Picodollars(1_500_000))),
+                r#","cacheHit":true,"savedCost":0.0000015,"savedInputTokens":7,"savedOutputTokens":9"#,
+            ),
+            (hit(Some(0.930_04), None), r#","cacheHit":true,"cacheSimilarity":0.9300"#),
+            (hit(Some(1.000_01), None), r#","cacheHit":true,"cacheSimilarity":1"#),
+            (hit(Some(0.000_44), None), r#","cacheHit":true,"cacheSimilarity":0.0004"#),
+            (hit(Some(-0.5), None), r#","cacheHit":true,"cacheSimilarity":0"#),
+        ] {
+            let mut out = vec![];
+            cache.write(&mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 
     #[test]
