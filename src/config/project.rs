@@ -136,6 +136,8 @@ pub struct ProjectModel {
     pub model: usize,
     /// Guidance for the policy that asks a model.
     pub prompt: Option<String>,
+    /// Its share of the requests that policies see no difference for, against the other models' weights.
+    pub weight: u16,
     /// Limits of this model within the project (or the token).
     pub limits: LimitSet,
 }
@@ -308,6 +310,7 @@ impl<'m> Reader<'m> {
         f.each_object("models", |f| {
             let id = f.required_string("modelId");
             let prompt = f.string("prompt").filter(|prompt| !prompt.is_empty()).map(str::to_owned);
+            let weight = f.integer("weight", 0..=1_000).unwrap_or(1) as u16;
             let limits = LimitSet::read(f, "limits");
             f.also_known(&["thresholds", "systemPrompt"]);
             f.finish();
@@ -316,7 +319,7 @@ impl<'m> Reader<'m> {
                 Some(model) if refs.iter().any(|known| known.model == *model) => {
                     f.warn("modelId", format!("{} is listed twice; the first entry counts", quote(id)));
                 }
-                Some(model) => refs.push(ProjectModel { model: *model, prompt, limits }),
+                Some(model) => refs.push(ProjectModel { model: *model, prompt, weight, limits }),
                 None if warns => f.warn("modelId", format!("model {} does not exist; skipped", quote(id))),
                 None => {}
             }

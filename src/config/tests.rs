@@ -209,7 +209,7 @@ fn hash(digit: char) -> String {
 #[test]
 fn a_project_is_read_with_all_it_may_say() {
     let text = json!([
-        {"id": "1", "name": " First One! ", "models": [{"modelId": "m2", "prompt": "good at code", "limitsMode": "extend",
+        {"id": "1", "name": " First One! ", "models": [{"modelId": "m2", "prompt": "good at code", "weight": 3, "limitsMode": "extend",
             "limits": [{"metric": "cost", "window": "monthly", "value": 2}]}, {"modelId": "gone"}, {"modelId": "m1"}],
          "tokens": [{"id": "t", "tokenHash": hash('a'), "tokenSnippet": "sk-rt-aaaa", "labels": ["x"], "projectIds": ["2"],
             "expiresAt": "2027-01-31T00:00:00Z", "disabled": true, "createdAt": "2026-01-01T00:00:00Z",
@@ -231,6 +231,7 @@ fn a_project_is_read_with_all_it_may_say() {
     let models: Vec<usize> = project.models.iter().map(|model| model.model).collect();
     assert_eq!((project.name.as_str(), models), ("First One!", vec![1, 0]));
     assert_eq!(project.models[0].prompt.as_deref(), Some("good at code"));
+    assert_eq!((project.models[0].weight, project.models[1].weight), (3, 1));
     assert_eq!(project.models[0].limits.mode, LimitsMode::Extend);
     assert_eq!(project.models[0].limits.limits[0].value, 2_000_000_000_000);
     let token = &project.tokens[0];

@@ -88,6 +88,8 @@ pub struct Candidate {
     place: usize,
     /// 0: named and native, 1: named, 2: native, 3: neither.
     class: usize,
+    /// Its share where chance decides.
+    weight: u16,
     is_out: bool,
 }
 
@@ -124,7 +126,8 @@ impl Pool {
         let project = &snapshot.config.projects()[project];
         let count = each_candidate(snapshot, project, wanted, |at, class, place, target| {
             let standing = Standing::default();
-            candidates.insert(at, Candidate { target, standing, place, class, is_out: false });
+            let weight = project.models[place].weight;
+            candidates.insert(at, Candidate { target, standing, place, class, weight, is_out: false });
         })?;
         candidates.truncate(count);
         Ok(())
@@ -434,11 +437,13 @@ impl Pool {
         self.tied = self.keys.iter().take_while(|key| Some(**key >> PLACE_BITS) == best).count();
     }
 
+    /// A shuffle by weight: whose turn comes first with the probability of its share of all weights, and so on for the
+    /// rest. Source: Efraimidis and Spirakis, "Weighted random sampling with a reservoir", 2006.
     fn rank_by_chance(&mut self, seed: u64) {
         self.note = Some(Note::AllAbstained);
         for (at, candidate) in self.candidates.iter().enumerate() {
             if !candidate.is_out {
-                let chance = chance(seed, candidate.target);
+                let chance = weighed(chance(seed, candidate.target), candidate.weight);
                 self.sums[at].2 = Score(((u64::from(Score::ONE.0) * chance) >> CHANCE_BITS) as u16);
                 self.keys.push(key(candidate.class, (1 << CHANCE_BITS) - 1 - chance, at));
             }
@@ -470,6 +475,16 @@ fn chance(seed: u64, target: usize) -> u64 {
     word = (word ^ word >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     word = (word ^ word >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
     (word ^ word >> 31) >> (64 - CHANCE_BITS)
+}
+
+/// A number that looks random, raised to the power of one by the weight; 0 for who has none.
+fn weighed(chance: u64, weight: u16) -> u64 {
+    const ALL: f64 = (1_u64 << CHANCE_BITS) as f64;
+    match weight {
+        0 => 0,
+        1 => chance,
+        weight => ((chance as f64 / ALL).powf(1.0 / f64::from(weight)) * ALL) as u64,
+    }
 }
 
 /// Takes out whoever there is a reason against.

@@ -53,6 +53,7 @@ fn pool(classes: &[usize]) -> Pool {
         standing,
         place: target,
         class: *class,
+        weight: 1,
         is_out: false,
     };
     Pool { candidates: classes.iter().enumerate().map(candidate).collect(), ..Pool::default() }
@@ -247,6 +248,34 @@ fn without_a_difference_chance_decides_evenly() {
     }
     // Five standard deviations of a binomial of 9,000 and 1/3.
     assert!(first.iter().all(|count| (2_776..=3_224).contains(count)), "{first:?}");
+}
+
+#[test]
+fn chance_follows_the_weights() {
+    let plan = plan(models(4), json!([{"type": "capability"}]));
+    let mut weighed = pool(&[2; 4]);
+    for (candidate, weight) in weighed.candidates.iter_mut().zip([1, 3, 6, 0]) {
+        candidate.weight = weight;
+    }
+    let (mut first, mut second) = ([0; 4], [0; 4]);
+    for seed in 0..10_000 {
+        let (ranked, _) = route(&mut weighed, &plan, &Inputs { seed, ..INPUTS }, &[]);
+        let ranked = ranked.unwrap();
+        first[ranked[0]] += 1;
+        second[ranked[1]] += 1;
+        assert_eq!(ranked[3], 3, "who has no weight comes last");
+    }
+    // Shares of ten. For the second place: the sum over who was first of the shares of what is left.
+    let expected = |place: usize| match place {
+        0 => [1_000.0, 3_000.0, 6_000.0],
+        _ => [1_928.6, 4_833.3, 3_238.1],
+    };
+    for (place, counts) in [first, second].into_iter().enumerate() {
+        for (count, expected) in counts.into_iter().zip(expected(place)) {
+            // Five standard deviations are at most 250.
+            assert!((f64::from(count) - expected).abs() < 250.0, "{place}: {counts:?}");
+        }
+    }
 }
 
 #[test]
@@ -562,7 +591,7 @@ proptest! {
         let needs = Needs { input_tokens: tokens, output_tokens_max: None, features: if features { Features::VISION } else { Features::default() } };
         let inputs = Inputs { needs, view: Some(&view), now_ms: NOW, seed };
         let candidates: Vec<Candidate> = models.iter().enumerate().map(|(target, (_, (.., standing), class))| {
-            Candidate { target, standing: *standing, place: target, class: *class, is_out: false }
+            Candidate { target, standing: *standing, place: target, class: *class, weight: 1, is_out: false }
         }).collect();
 
         let mut whole = Pool { candidates: candidates.clone(), ..Pool::default() };
@@ -595,7 +624,7 @@ proptest! {
         // Somebody without budget changes nothing for the others.
         let mut outsider = candidates;
         let standing = Standing { is_exhausted: true, ..Standing::default() };
-        outsider.insert(rotation.index(outsider.len() + 1), Candidate { target: 0, standing, place: 0, class: 0, is_out: false });
+        outsider.insert(rotation.index(outsider.len() + 1), Candidate { target: 0, standing, place: 0, class: 0, weight: 1, is_out: false });
         let mut outsider = Pool { candidates: outsider, ..Pool::default() };
         prop_assert_eq!(route(&mut outsider, &plan, &inputs, &[]).0, Ok(ranked));
     }

@@ -152,3 +152,20 @@ fn the_trace_event_names_the_policies_in_force() {
     let first: Value = serde_json::from_str(&response.events()[0]).unwrap();
     assert_eq!((&first["model"], &first["policies"]), (&json!("a"), &json!(["health", "cheapest"])));
 }
+
+#[test]
+fn models_that_no_policy_tells_apart_share_the_requests_by_weight() {
+    let setup = setup(&[("never", json!({})), ("one", json!({})), ("two", json!({}))], &["capability"]);
+    let models =
+        json!([{"modelId": "never", "weight": 0}, {"modelId": "one"}, {"modelId": "two", "weight": 2}]);
+    let gateway = setup.project("models", models).start();
+    let mut client = gateway.client();
+    let mut seen = BTreeMap::new();
+    for _ in 0..300 {
+        let ask = asks("Hi", &[]).remove(0).1;
+        *seen.entry(answered(&client.call(ask).expect(200)).to_owned()).or_insert(0) += 1;
+    }
+    // 100 of 300 with a standard deviation of 8.2: six of them on either side.
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!((51..=149).contains(&seen["one"]), "{seen:?}");
+}
