@@ -1,6 +1,7 @@
 //! Which model answers: policies of a project, through the real binary.
 
 mod configuration;
+mod past;
 mod policies;
 mod refusals;
 
