@@ -33,6 +33,7 @@ pub mod upstream;
 
 // Control plane: one thread of its own, may block
 pub mod accounts;
+pub mod admin;
 pub mod control;
 pub mod store;
 

@@ -301,6 +301,10 @@ pub const CONVERSATION_BYTES_MAX: usize = 32 * MIB;
 pub const CONVERSATION_TURNS_MAX: usize = 1_000;
 /// Messages on their way to the thread that keeps responses. Beyond it a core waits before it ends an answer.
 pub const KEEPER_QUEUE_MAX: usize = 1_024;
+/// Requests on their way to the thread of the management API. Beyond it: 503.
+pub const OFFICE_QUEUE_MAX: usize = 256;
+/// Longest body of a request to the management API. Beyond it: 413.
+pub const API_BODY_BYTES_MAX: usize = 16 * MIB;
 /// Most input items of a kept response in one page. Source: OpenAI API reference, "List input items".
 pub const INPUT_ITEMS_MAX: usize = 100;
 

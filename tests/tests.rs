@@ -11,6 +11,7 @@
 #![allow(clippy::print_stderr, reason = "the gateway's log is shown with the test that failed")]
 #![allow(unreachable_pub, missing_docs, reason = "nothing outside of this binary sees the harness")]
 
+mod admin;
 mod dialects;
 mod dns;
 mod docs;

@@ -13,6 +13,7 @@ use super::handover::{self, Doors, Handed};
 use super::service;
 use super::upgrade::Upgrade;
 use super::{StartArgs, fail};
+use crate::admin::{self, Office};
 use crate::auth::Prover;
 use crate::budget::book::Book;
 use crate::cache::Caches;
@@ -20,7 +21,7 @@ use crate::clock;
 use crate::config::settings::{Driver, LogFormat};
 use crate::config::{Env, Settings};
 use crate::control::{self, Control, keeper};
-use crate::mailbox::{Mailbox, ToControl, ToKeeper};
+use crate::mailbox::{Mailbox, ToControl, ToKeeper, ToOffice};
 use crate::net::driver::DriverChoice;
 use crate::net::listener::Listeners;
 use crate::net::process;
@@ -76,6 +77,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
         LogFormat::Pretty => Format::Pretty,
     };
     let (token_key, proof_key) = (loaded.keys.token_key().clone(), loaded.keys.proof_key().clone());
+    let login_key = *loaded.keys.login_jwt_key();
     let snapshot =
         Snapshot::build(Arc::clone(&loaded.config), token_key.clone(), proof_key.clone(), 1, home.root())
             .map_err(|mistakes| mistakes.join("\n"))?;
@@ -106,12 +108,14 @@ fn start(args: &StartArgs) -> Result<(), String> {
 
     let before = predecessor.as_ref().and_then(|stream| stream.try_clone().ok());
     let metrics = Metrics::new(cores);
-    let (mailbox, inbox, keeper_inbox) = Mailbox::new(snapshot);
+    let (mailbox, inboxes) = Mailbox::new(snapshot);
     let doors =
         Doors::new(&listeners, &lock).map_err(|error| format!("cannot copy a descriptor: {error}"))?;
     let doors = Arc::new(doors);
     let signals = listen_for_signals(&mailbox, &doors, Upgrade::of_this_process(args.demo))?;
-    let keeper = start_keeper(&home, loaded.keys, &settings, keeper_inbox, log.thread_end())?;
+    let keeper = start_keeper(&home, loaded.keys, &settings, inboxes.keeper, log.thread_end())?;
+    let office = Office::new(home.clone(), Arc::clone(&mailbox), &login_key, loaded.accounts);
+    let office = start_office(office, inboxes.office, log.thread_end())?;
     let resolver =
         ResolverThreads::start().map_err(|error| format!("cannot start resolver threads: {error}"))?;
     let prover = Prover::start(process::give_way)
@@ -132,7 +136,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
         metrics: metrics.clone(),
         log: log.clone(),
     };
-    let control_log = log.thread_end();
+    let (control_log, inbox) = (log.thread_end(), inboxes.control);
     let control = std::thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || {
@@ -202,6 +206,11 @@ fn start(args: &StartArgs) -> Result<(), String> {
     if let Err(reason) = handover::wait_until_served(is_told.as_ref(), &mailbox) {
         failed.get_or_insert(reason);
     }
+    // It may be waiting for the control thread.
+    mailbox.finish_office();
+    if office.join().is_err() {
+        failed.get_or_insert_with(|| "the thread of the management API ended with a panic".to_owned());
+    }
     mailbox.send_blocking(ToControl::Finish);
     if control.join().is_err() {
         failed.get_or_insert_with(|| "the control thread ended with a panic".to_owned());
@@ -244,6 +253,22 @@ fn start_keeper(
             keeper::run(store, &inbox, sync_interval);
         })
         .map_err(|error| format!("cannot start the thread that keeps responses: {error}"))
+}
+
+/// Starts the thread of the management API, behind all others in the kernel's queue.
+fn start_office(
+    office: Office,
+    inbox: Receiver<ToOffice>,
+    log_end: ThreadLog,
+) -> Result<JoinHandle<()>, String> {
+    std::thread::Builder::new()
+        .name("office".to_owned())
+        .spawn(move || {
+            process::give_way();
+            log::install(log_end);
+            admin::run(office, &inbox);
+        })
+        .map_err(|error| format!("cannot start the thread of the management API: {error}"))
 }
 
 fn lines(mistakes: &[crate::config::Mistake]) -> String {

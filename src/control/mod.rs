@@ -9,7 +9,6 @@ mod readings;
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -19,12 +18,13 @@ use crate::auth::TokenKey;
 use crate::budget::book::Book;
 use crate::budget::window::Moment;
 use crate::clock;
-use crate::config::Env;
 use crate::config::settings::{LogLevel, Settings};
+use crate::config::{Config, Env};
 use crate::dialect::ProofKey;
 use crate::limits::WATCH_INTERVAL_MS;
-use crate::mailbox::{Mailbox, ToControl, ToKeeper};
+use crate::mailbox::{Change, Changed, Edit, Mailbox, ToControl, ToKeeper};
 use crate::snapshot::Snapshot;
+use crate::store::edit::Draft;
 use crate::store::home::{self, Home};
 use crate::store::lock::HomeLock;
 use crate::store::usage::{MergeStats, Merger};
@@ -124,6 +124,10 @@ impl State {
                 reply.answer(page.into());
             }
             ToControl::Reload => self.reload("asked"),
+            ToControl::Change(Change { edit, answer }) => {
+                // One place for one answer; nobody may be left to hear it.
+                let _ = answer.try_send(self.change(edit));
+            }
             ToControl::Release { answer, settled } => {
                 let released = self.release().and_then(|merger| {
                     if settled.swap(true, Ordering::AcqRel) {
@@ -198,15 +202,8 @@ impl State {
         for warning in &loaded.warnings {
             log::warn("configuration", &[("warning", Value::Display(warning))]);
         }
-        let generation = self.books.newest().generation + 1;
-        let root: PathBuf = self.control.home.root().to_owned();
-        let (tokens, proofs) = (self.control.token_key.clone(), self.control.proof_key.clone());
-        match Snapshot::build(loaded.config, tokens, proofs, generation, &root) {
-            Ok(snapshot) => {
-                let mut snapshot = snapshot.with_budgets(&self.control.book, moment());
-                snapshot.tokens.remember(&self.books.newest().tokens);
-                self.put_in_force(Arc::new(snapshot), why);
-            }
+        match self.build(&loaded.config) {
+            Ok(snapshot) => self.put_in_force(Arc::new(snapshot), why),
             Err(mistakes) => {
                 for mistake in &mistakes {
                     log::error("configuration not taken", &[("mistake", Value::Text(mistake))]);
@@ -214,6 +211,51 @@ impl State {
                 self.control.metrics.control.config_errors.add(1);
             }
         }
+    }
+
+    /// Changes configuration files; what is changed is in force on all cores' next request when this returns.
+    fn change(&mut self, edit: Edit) -> Changed {
+        if self.control.merger.is_none() {
+            return Changed::Failed("another process has the home now".to_owned());
+        }
+        let mut draft = Draft::new(&self.control.home);
+        if !edit(&mut draft) {
+            return Changed::Stopped;
+        }
+        let checked = match draft.check(&self.control.env) {
+            Ok(checked) => checked,
+            Err(mistakes) => return Changed::Invalid(mistakes),
+        };
+        let snapshot = match checked.loaded.as_ref().map(|loaded| self.build(&loaded.config)) {
+            None => None,
+            Some(Ok(snapshot)) => Some(snapshot),
+            Some(Err(mistakes)) => return Changed::Failed(mistakes.join("; ")),
+        };
+        let written = match checked.write(clock::unix_ms()) {
+            Ok(written) => written,
+            Err(error) => return Changed::Failed(error.to_string()),
+        };
+        match written.loaded {
+            Some(loaded) => self.control.watch = loaded.watch,
+            None => {
+                written.stamps.into_iter().for_each(|(path, stamp)| self.control.watch.accept(&path, stamp))
+            }
+        }
+        if let Some(snapshot) = snapshot {
+            self.put_in_force(Arc::new(snapshot), "changed over the API");
+        }
+        Changed::InForce
+    }
+
+    /// The next generation.
+    fn build(&self, config: &Arc<Config>) -> Result<Snapshot, Vec<String>> {
+        let generation = self.books.newest().generation + 1;
+        let (tokens, proofs) = (self.control.token_key.clone(), self.control.proof_key.clone());
+        let root = self.control.home.root();
+        let snapshot = Snapshot::build(Arc::clone(config), tokens, proofs, generation, root)?;
+        let mut snapshot = snapshot.with_budgets(&self.control.book, moment());
+        snapshot.tokens.remember(&self.books.newest().tokens);
+        Ok(snapshot)
     }
 
     fn put_in_force(&mut self, snapshot: Arc<Snapshot>, why: &'static str) {

@@ -3,6 +3,7 @@
 //! Admission happens while the head still lies in the read buffer and without waiting for anything: route, token,
 //! project, what of the head is needed later. After it the head's bytes are free.
 
+mod api;
 mod operations;
 mod recall;
 mod table;
@@ -25,7 +26,7 @@ use crate::shard::Shard;
 use crate::shard::View;
 use crate::snapshot::Snapshot;
 use crate::telemetry::access::AccessLine;
-use crate::telemetry::labels::{EndedBy, Endpoint};
+use crate::telemetry::labels::{EndedBy, Endpoint, Outcome};
 use crate::telemetry::log;
 
 use table::{GeminiMethod, Resolved, Route, percent_decode};
@@ -55,6 +56,8 @@ enum What {
     Project(Box<Request>, Route),
     /// For whoever runs the gateway.
     Operation(operations::Operation),
+    /// For the management API.
+    Api(Box<api::Gathered>),
     /// To be refused.
     Refused(GatewayError),
 }
@@ -87,6 +90,7 @@ fn judge(view: &View, head: &RequestHead<'_, '_>, last: &mut LastToken, arrival:
     let client = Client::of(head, arrival.trace, resolved.dialect);
     let what = match operations::Operation::of(&resolved.route, head, settings) {
         Some(operation) => What::Operation(operation),
+        None if resolved.route == Route::Api => What::Api(api::Gathered::of(head)),
         None if resolved.route == Route::Reserved => {
             What::Refused(GatewayError::NotFound(format!("nothing is served at `{}`", clip(head.path))))
         }
@@ -370,6 +374,7 @@ pub async fn serve(exchange: &mut Exchange<'_>, admitted: Admitted) -> After {
         // What is rare is boxed, so that the others do not carry its room.
         What::Refused(error) => Box::pin(refuse(exchange, &client, &error)).await,
         What::Operation(operation) => Box::pin(operation.run(exchange, &client)).await,
+        What::Api(gathered) => Box::pin(api::serve(exchange, &client, gathered)).await,
         What::Project(request, route) => match route {
             Route::Generate(_) | Route::Gemini(..) | Route::CountTokens => {
                 gateway::generate(exchange, request).await
@@ -391,26 +396,36 @@ pub fn log_refusal(shard: &Shard, client: &Client, error: &GatewayError) {
     if log::is_enabled(log::Level::Info) {
         let cause = error.cause();
         let line = AccessLine {
-            trace_id: client.trace,
-            project_id: None,
-            token_id: None,
-            model_id: None,
-            provider: None,
-            endpoint: Endpoint::Unknown,
-            stream: false,
-            attempts: 0,
             status: error.status(),
             outcome: error.outcome(),
-            ended_by: EndedBy::Gateway,
             error: Some(&cause),
-            usage: Usage::default(),
-            cost: Picodollars::default(),
-            first_byte_ms: None,
-            latency_ms: 0,
-            gateway_us: 0,
-            core: shard.index as u16,
+            ..bare_line(shard, client, Endpoint::Unknown)
         };
         log::access(clock::unix_ms(), &line);
+    }
+}
+
+/// The line of a request that has nothing to do with a project or a model.
+fn bare_line(shard: &Shard, client: &Client, endpoint: Endpoint) -> AccessLine<'static> {
+    AccessLine {
+        trace_id: client.trace,
+        project_id: None,
+        token_id: None,
+        model_id: None,
+        provider: None,
+        endpoint,
+        stream: false,
+        attempts: 0,
+        status: 0,
+        outcome: Outcome::Success,
+        ended_by: EndedBy::Gateway,
+        error: None,
+        usage: Usage::default(),
+        cost: Picodollars::default(),
+        first_byte_ms: None,
+        latency_ms: 0,
+        gateway_us: 0,
+        core: shard.index as u16,
     }
 }
 

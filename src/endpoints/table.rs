@@ -35,6 +35,8 @@ pub(super) enum Route {
     Root,
     /// `GET /api/tools/v1/list` and `POST /api/tools/v1/execute`: no tools are registered.
     ToolsList,
+    /// `/api/…` but for the aliases: the management API.
+    Api,
     /// Reserved and not served: never forwarded to a provider.
     Reserved,
     /// A path with empty or dot segments: two readers could take it for different ones.
@@ -77,8 +79,12 @@ pub(super) fn resolve<'p>(method: Method<'_>, path: &'p str, aliases: bool) -> R
     let unaliased = if aliases && slug.is_none() { unalias(inner) } else { None };
     let path = unaliased.map_or(Cow::Borrowed(inner), Cow::Owned);
     let dialect = dialect_of(&path, inner);
-    let route =
-        if method == Method::Options { Route::Preflight } else { route(method, &path, slug.is_some()) };
+    let is_api = slug.is_none() && path.starts_with("/api/") && path != "/api/tools/v1/list";
+    let route = match method {
+        _ if is_api => Route::Api,
+        Method::Options => Route::Preflight,
+        _ => route(method, &path, slug.is_some()),
+    };
     Resolved { route, slug, path, dialect }
 }
 
@@ -302,7 +308,10 @@ mod tests {
             (Method::Post, "/api/anthropic/v1/messages", generate(Dialect::AnthropicMessages), None),
             (Method::Post, "/anthropic/v1/messages/count_tokens", Route::CountTokens, None),
             (Method::Get, "/api/tools/v1/list", Route::ToolsList, None),
-            (Method::Get, "/api/users", Route::Reserved, None),
+            (Method::Get, "/api/users", Route::Api, None),
+            (Method::Options, "/api/users", Route::Api, None),
+            (Method::Put, "/api/models/openai%2Fgpt-5", Route::Api, None),
+            (Method::Get, "/projects/demo/v1/api/users", Route::Passthrough, Some("demo")),
             (Method::Get, "/dashboard/app.js", Route::Reserved, None),
             (Method::Get, "/health", Route::Health, None),
             (Method::Head, "/health", Route::Health, None),
@@ -328,7 +337,7 @@ mod tests {
 
     #[test]
     fn aliases_can_be_switched_off() {
-        assert_eq!(resolve(Method::Post, "/api/openai/chat/completions", false).route, Route::Reserved);
+        assert_eq!(resolve(Method::Post, "/api/openai/chat/completions", false).route, Route::Api);
     }
 
     #[test]

@@ -4,7 +4,6 @@ use std::ops::{Deref, Range};
 use std::rc::Rc;
 
 use super::exchange::Exchange;
-use super::request::Request;
 use crate::http1::{BodyDecoder, Framing, Step, writer};
 use crate::limits::BODY_GROWTH_BYTES;
 use crate::net::deadline::OnExpiry;
@@ -117,8 +116,8 @@ impl Deref for Body {
 }
 
 /// Tells a client that waits for it that its body is wanted.
-pub(super) async fn invite(exchange: &mut Exchange<'_>, request: &Request) -> Result<(), BodyError> {
-    if request.expect_continue && exchange.input.is_empty() {
+pub(super) async fn invite(exchange: &mut Exchange<'_>, expect_continue: bool) -> Result<(), BodyError> {
+    if expect_continue && exchange.input.is_empty() {
         exchange.conn.write_all(writer::CONTINUE).await.map_err(|_| BodyError::ClientGone)?;
         // The 100 is not the answer: an error may still have its own status.
         exchange.conn.reset_wrote();
@@ -132,10 +131,11 @@ pub(super) async fn invite(exchange: &mut Exchange<'_>, request: &Request) -> Re
 /// Too large, malformed, too slow, or cut off by the client.
 pub(super) async fn read_whole(
     exchange: &mut Exchange<'_>,
-    request: &Request,
+    framing: Framing,
+    expect_continue: bool,
     bytes_max: usize,
 ) -> Result<Body, BodyError> {
-    let announced = match request.framing {
+    let announced = match framing {
         Framing::None => Some(0),
         Framing::Length(length) => Some(length),
         Framing::Chunked | Framing::UntilClose => None,
@@ -144,13 +144,13 @@ pub(super) async fn read_whole(
         return Err(GatewayError::BodyTooLarge { bytes_max: bytes_max as u64 }.into());
     }
     let mut held = exchange.shard.hold_bytes(announced.unwrap_or(0) as usize).ok_or(GatewayError::Busy)?;
-    invite(exchange, request).await?;
+    invite(exchange, expect_continue).await?;
     let mut bytes = match announced {
         Some(length) => read_length(exchange, length as usize).await?,
         None => Vec::new(),
     };
     if announced.is_none() {
-        let mut body = ClientBody::new(request.framing, bytes_max as u64);
+        let mut body = ClientBody::new(framing, bytes_max as u64);
         loop {
             match body.next(exchange)? {
                 Piece::Payload(range) => {
@@ -168,6 +168,23 @@ pub(super) async fn read_whole(
     exchange.conn.deadline().clear();
     exchange.body_done = true;
     Ok(Body { bytes, _held: held, shard: Rc::clone(exchange.shard) })
+}
+
+/// The same for a request of no project. `Err(None)`: nobody is left to answer.
+///
+/// # Errors
+/// See [`read_whole`].
+pub async fn read_body(
+    exchange: &mut Exchange<'_>,
+    framing: Framing,
+    expect_continue: bool,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Option<GatewayError>> {
+    match read_whole(exchange, framing, expect_continue, bytes_max).await {
+        Ok(mut body) => Ok(std::mem::take(&mut body.bytes)),
+        Err(BodyError::ClientGone) => Err(None),
+        Err(BodyError::Refused(error)) => Err(Some(error)),
+    }
 }
 
 /// Reads straight into the body's own memory, which follows the bytes that came and not the number announced.

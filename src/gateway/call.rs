@@ -27,7 +27,7 @@ pub async fn generate(exchange: &mut Exchange<'_>, request: Box<Request>) -> Aft
     }
     let bytes_max = snapshot.config.settings().server.body_bytes_max;
     let waited = exchange.input.is_empty();
-    let body = match body::read_whole(exchange, &request, bytes_max).await {
+    let body = match body::read_whole(exchange, request.framing, request.expect_continue, bytes_max).await {
         Ok(body) => body,
         Err(BodyError::ClientGone) => return After::Abort,
         Err(BodyError::Refused(error)) => return exchange.refuse(&request, &mut ledger, &error).await,

@@ -36,6 +36,7 @@ mod source;
 mod translated;
 mod withhold;
 
+pub use body::read_body;
 pub use call::generate;
 pub use exchange::{After, Exchange};
 pub use form::boundary as form_boundary;

@@ -96,7 +96,7 @@ async fn send_whole(
 ) -> Answered {
     let bytes_max = snapshot.config.settings().server.body_bytes_max;
     let waited = exchange.input.is_empty();
-    let body = body::read_whole(exchange, request, bytes_max).await?;
+    let body = body::read_whole(exchange, request.framing, request.expect_continue, bytes_max).await?;
     ledger.body_read(waited && !body.is_empty());
     // A body that is not a JSON object has no model to route by; the provider judges it.
     let facts = request_facts(&body).ok();
@@ -183,7 +183,7 @@ async fn send_streaming(
     if bytes_max > 0 && length.is_some_and(|length| length > bytes_max) {
         return Err(GatewayError::BodyTooLarge { bytes_max }.into());
     }
-    body::invite(exchange, request).await?;
+    body::invite(exchange, request.expect_continue).await?;
     let mut body = ClientBody::new(request.framing, bytes_max);
     let (seen, named) = match &request.boundary {
         Some(boundary) => form::peek(exchange, &mut body, boundary).await?,

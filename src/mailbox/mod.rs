@@ -2,6 +2,7 @@
 //!
 //! Nothing here blocks a core: a full queue is the sender's to handle, a new snapshot is one number to compare.
 
+mod office;
 mod reply;
 
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use arc_swap::ArcSwap;
 
+pub use office::{ApiAnswer, ApiCall, Change, Changed, Edit, ToOffice};
 pub use reply::Reply;
 
 use crate::config::settings::ResponsesSettings;
-use crate::limits::{CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX};
+use crate::limits::{CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX, OFFICE_QUEUE_MAX};
 use crate::routing::metrics;
 use crate::snapshot::Snapshot;
 use crate::store::responses::{Missing, Turn};
@@ -25,6 +27,8 @@ pub enum ToControl {
     Metrics(Arc<Reply<Arc<[u8]>>>),
     /// Read the configuration again.
     Reload,
+    /// Change configuration files.
+    Change(Change),
     /// Merge what is in the journals once more and leave the store to another process from then on; the answer is
     /// whether that could be done.
     Release {
@@ -103,13 +107,26 @@ pub struct Mailbox {
     degraded: AtomicBool,
     to_control: SyncSender<ToControl>,
     to_keeper: SyncSender<ToKeeper>,
+    to_office: SyncSender<ToOffice>,
+}
+
+/// What the threads behind the mailbox read.
+#[derive(Debug)]
+pub struct Inboxes {
+    /// The control thread's.
+    pub control: Receiver<ToControl>,
+    /// That of the thread that keeps responses.
+    pub keeper: Receiver<ToKeeper>,
+    /// That of the thread that answers the management API.
+    pub office: Receiver<ToOffice>,
 }
 
 impl Mailbox {
-    /// The mailbox, the end that the control thread reads and the one of the thread that keeps responses.
-    pub fn new(first: Arc<Snapshot>) -> (Arc<Self>, Receiver<ToControl>, Receiver<ToKeeper>) {
-        let (to_control, inbox) = sync_channel(CONTROL_QUEUE_MAX);
-        let (to_keeper, kept) = sync_channel(KEEPER_QUEUE_MAX);
+    /// The mailbox, and the ends that the threads behind it read.
+    pub fn new(first: Arc<Snapshot>) -> (Arc<Self>, Inboxes) {
+        let (to_control, control) = sync_channel(CONTROL_QUEUE_MAX);
+        let (to_keeper, keeper) = sync_channel(KEEPER_QUEUE_MAX);
+        let (to_office, office) = sync_channel(OFFICE_QUEUE_MAX);
         let mailbox = Self {
             generation: AtomicU64::new(first.generation),
             current: ArcSwap::new(first),
@@ -121,8 +138,9 @@ impl Mailbox {
             degraded: AtomicBool::new(false),
             to_control,
             to_keeper,
+            to_office,
         };
-        (Arc::new(mailbox), inbox, kept)
+        (Arc::new(mailbox), Inboxes { control, keeper, office })
     }
 
     /// Puts a new snapshot in force on all cores.
@@ -224,6 +242,22 @@ impl Mailbox {
         self.to_keeper.try_send(message).map_err(|refused| match refused {
             TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
         })
+    }
+
+    /// Hands a request to the thread of the management API, or back where its queue is full.
+    ///
+    /// # Errors
+    /// The message itself.
+    pub fn send_to_office(&self, message: ToOffice) -> Result<(), ToOffice> {
+        self.to_office.try_send(message).map_err(|refused| match refused {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })
+    }
+
+    /// Tells the thread of the management API that nothing more will come.
+    pub fn finish_office(&self) {
+        // A closed queue means that it has ended already.
+        let _ = self.to_office.send(ToOffice::Finish);
     }
 
     /// Tells the thread that keeps responses that nothing more will come.

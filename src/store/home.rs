@@ -206,6 +206,16 @@ pub(super) fn document(home: &Home, name: &str) -> Result<Document, Mistake> {
     }
 }
 
+/// The accounts as they are in the files now.
+///
+/// # Errors
+/// Every mistake in them.
+pub fn accounts(home: &Home) -> Result<Accounts, Vec<Mistake>> {
+    let read = |name| document(home, name).map_err(|mistake| vec![mistake]);
+    // What is probably not meant was said when the home was opened.
+    Accounts::check(&read(USERS)?, &read(ROLES)?, &mut Vec::new())
+}
+
 /// Reads and checks a home with `drafts` in place of the files of those names, and changes nothing on disk.
 pub(super) fn check_with(
     home: &Home,

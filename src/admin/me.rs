@@ -1,0 +1,110 @@
+//! One's own account.
+
+use serde_json::{Value, json};
+
+use super::answer::{ApiError, json_answer, no_content, object_answer};
+use super::ask::Ask;
+use super::entries::{entries, entry};
+use super::form::is_email;
+use super::office::Office;
+use super::routes::Answered;
+use super::sign_in::{bump_version, check_password, hash_password, set_grants, timestamp};
+use crate::accounts::password::{self, Verdict};
+use crate::config::account::{Grant, User};
+use crate::config::files::USERS;
+
+fn own<'o>(office: &'o Office, ask: &Ask<'_>) -> Result<&'o User, ApiError> {
+    office.accounts.user(&ask.who()?.id).ok_or_else(|| ApiError::not_found("this user is gone"))
+}
+
+fn shown(user: &User) -> Value {
+    json!({"id": user.id, "email": user.email, "role": user.role, "roleId": user.role})
+}
+
+/// `GET /api/me`.
+pub(super) fn show(office: &mut Office, ask: &Ask<'_>) -> Answered {
+    Ok(object_answer(200, &shown(own(office, ask)?)))
+}
+
+/// `PUT /api/me`: address and password, against the present password. A new password ends all other sign-ins.
+pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
+    let mut form = ask.form()?;
+    let current = form.required(&["currentPassword"]);
+    let email = form.string(&["newEmail", "email"]).map(|email| email.trim().to_owned());
+    if email.as_ref().is_some_and(|email| !is_email(email)) {
+        form.problem("newEmail", "is no address");
+    }
+    let new = form.string(&["newPassword"]);
+    if let Some(new) = &new {
+        check_password(&mut form, "newPassword", new);
+        if new.is_empty() {
+            form.problem("newPassword", "is empty");
+        }
+    }
+    form.finish()?;
+    let user = own(office, ask)?;
+    if password::verify(user.password.as_ref(), &current) == Verdict::Wrong {
+        return Err(ApiError::unauthorized("this is not the present password"));
+    }
+    let (id, grants) = (user.id.clone(), user.grants.clone());
+    let hash = new.map(|new| hash_password(office, &new)).transpose()?;
+    let own_grant = ask.who()?.grant.clone();
+    let changed = id.clone();
+    office.change(move |draft| {
+        if let Some(email) = &email
+            && entries(draft, USERS)?.iter().any(|user| {
+                let same =
+                    user["email"].as_str().is_some_and(|known| known.trim().eq_ignore_ascii_case(email));
+                same && user["id"] != changed.as_str()
+            })
+        {
+            return Err(ApiError::conflict("another user has this address"));
+        }
+        let user = entry(draft, USERS, &changed)?;
+        if let Some(email) = email {
+            user.insert("email".to_owned(), email.into());
+        }
+        if let Some(hash) = hash {
+            user.insert("passwordHash".to_owned(), hash.into());
+            bump_version(user);
+            let kept: Vec<Grant> = grants.into_iter().filter(|grant| grant.id == own_grant).collect();
+            set_grants(user, &kept);
+        }
+        Ok(())
+    })?;
+    Ok(object_answer(200, &shown(own(office, ask)?)))
+}
+
+/// `GET /api/me/sessions`.
+pub(super) fn sessions(office: &mut Office, ask: &Ask<'_>) -> Answered {
+    let own_grant = ask.who()?.grant.clone();
+    let session = |grant: &Grant| {
+        json!({
+            "id": grant.id,
+            "label": grant.label,
+            "createdAt": timestamp(grant.created_ms),
+            "lastUsedAt": timestamp(grant.last_used_ms),
+            "expiresAt": grant.expires_ms.map(timestamp),
+            "current": grant.id == own_grant,
+        })
+    };
+    let sessions: Vec<Value> = own(office, ask)?.grants.iter().map(session).collect();
+    Ok(json_answer(200, &sessions.into()))
+}
+
+/// `DELETE /api/me/sessions/{id}`: sign-in tokens that were issued with it end too.
+pub(super) fn end_session(office: &mut Office, ask: &Ask<'_>) -> Answered {
+    let user = own(office, ask)?;
+    let mut grants = user.grants.clone();
+    let before = grants.len();
+    grants.retain(|grant| grant.id != ask.name());
+    if grants.len() == before {
+        return Err(ApiError::not_found("there is no such session"));
+    }
+    let id = user.id.clone();
+    office.change(move |draft| {
+        set_grants(entry(draft, USERS, &id)?, &grants);
+        Ok(())
+    })?;
+    Ok(no_content())
+}

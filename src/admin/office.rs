@@ -1,0 +1,144 @@
+//! The thread of the management API: takes requests one by one, answers each.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use ring::rand::SystemRandom;
+
+use super::answer::ApiError;
+use super::ask::Ask;
+use super::routes::{self, Needs};
+use super::session;
+use crate::accounts::sign_in::Signer;
+use crate::accounts::throttle::Throttle;
+use crate::clock;
+use crate::config::Accounts;
+use crate::config::files::{ROLES, USERS};
+use crate::mailbox::{ApiAnswer, ApiCall, Change, Changed, Mailbox, ToControl, ToOffice};
+use crate::store::edit::Draft;
+use crate::store::files::Stamp;
+use crate::store::home::{self, Home};
+use crate::telemetry::log::{self, Value};
+
+/// What the thread knows.
+pub struct Office {
+    home: Home,
+    mailbox: Arc<Mailbox>,
+    pub(super) signer: Signer,
+    pub(super) random: SystemRandom,
+    pub(super) accounts: Accounts,
+    /// What the files of the accounts were when they were read.
+    stamps: [Option<Stamp>; 2],
+    pub(super) throttle: Throttle,
+}
+
+/// Runs until it is told to finish.
+pub fn run(mut office: Office, inbox: &Receiver<ToOffice>) {
+    while let Ok(ToOffice::Call(call, reply)) = inbox.recv() {
+        // One bad request must not end the thread; what it was about to change was not written.
+        let answered = catch_unwind(AssertUnwindSafe(|| office.answer(&call)));
+        let answer = answered.unwrap_or_else(|_| {
+            log::error("a request to the management API panicked", &[("path", Value::Text(&call.path))]);
+            ApiError::internal("the gateway made a mistake; it is in its log").into_answer()
+        });
+        reply.answer(Arc::new(answer));
+        log::flush();
+    }
+}
+
+impl Office {
+    /// With the accounts as they were read at the start; `jwt_key` signs sign-in tokens.
+    pub fn new(home: Home, mailbox: Arc<Mailbox>, jwt_key: &[u8; 32], accounts: Accounts) -> Self {
+        let mut office = Self {
+            signer: Signer::new(jwt_key),
+            random: SystemRandom::new(),
+            accounts,
+            stamps: [None; 2],
+            throttle: Throttle::default(),
+            home,
+            mailbox,
+        };
+        office.refresh_accounts();
+        office
+    }
+
+    /// How long a sign-in token counts.
+    pub(super) fn login_life(&self) -> Duration {
+        self.mailbox.snapshot().config.settings().login_ttl
+    }
+
+    /// Answers one request.
+    pub fn answer(&mut self, call: &ApiCall) -> ApiAnswer {
+        self.refresh_accounts();
+        let answered = self.dispatch(call);
+        answered.unwrap_or_else(ApiError::into_answer)
+    }
+
+    fn dispatch(&mut self, call: &ApiCall) -> routes::Answered {
+        let now_ms = clock::unix_ms();
+        let (route, names) = routes::find(&call.method, &call.path)?;
+        let who = match route.needs {
+            Needs::Nothing => None,
+            Needs::SignIn => Some(session::who(call, &self.signer, &self.accounts, now_ms)?),
+            Needs::Permission(permission) => {
+                let who = session::who(call, &self.signer, &self.accounts, now_ms)?;
+                who.may(permission)?;
+                Some(who)
+            }
+        };
+        (route.run)(self, &Ask { call, names, who: who.as_ref(), now_ms })
+    }
+
+    /// Reads the accounts again where a file has changed. One with mistakes leaves the old ones in force.
+    pub(super) fn refresh_accounts(&mut self) {
+        let stamps = [USERS, ROLES].map(|name| Stamp::read(&self.home.file(name)));
+        if stamps == self.stamps {
+            return;
+        }
+        self.stamps = stamps;
+        match home::accounts(&self.home) {
+            Ok(accounts) => self.accounts = accounts,
+            Err(mistakes) => {
+                for mistake in &mistakes {
+                    log::error("accounts not taken", &[("mistake", Value::Display(mistake))]);
+                }
+            }
+        }
+    }
+
+    /// Changes configuration files. What `edit` gives is given back once the change is in force.
+    ///
+    /// # Errors
+    /// Those of `edit`, mistakes in the result, a disk that does not take it. Nothing is changed then.
+    pub(super) fn change<T: Send + 'static>(
+        &mut self,
+        edit: impl FnOnce(&mut Draft<'_>) -> Result<T, ApiError> + Send + 'static,
+    ) -> Result<T, ApiError> {
+        let (out, result) = sync_channel(1);
+        let edit = Box::new(move |draft: &mut Draft<'_>| {
+            let edited = edit(draft);
+            let is_done = edited.is_ok();
+            // One place for one result.
+            is_done & out.try_send(edited).is_ok()
+        });
+        let (answer, answered) = sync_channel(1);
+        self.mailbox.send_blocking(ToControl::Change(Change { edit, answer }));
+        let gone = || ApiError::internal("the gateway is on its way out");
+        let changed = answered.recv().map_err(|_| gone())?;
+        let edited = result.try_recv().map_err(|_| gone());
+        match changed {
+            Changed::InForce => {
+                self.refresh_accounts();
+                edited?
+            }
+            Changed::Stopped => edited?,
+            Changed::Invalid(mistakes) => Err(ApiError::mistakes(&mistakes)),
+            Changed::Failed(reason) => {
+                log::error("a change could not be written", &[("reason", Value::Text(&reason))]);
+                Err(ApiError::internal("the change could not be written; nothing was changed"))
+            }
+        }
+    }
+}

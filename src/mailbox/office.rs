@@ -1,0 +1,103 @@
+//! What passes between a core and the thread that answers the management API.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::mpsc::SyncSender;
+
+use super::Reply;
+use crate::config::Mistake;
+use crate::store::edit::Draft;
+
+/// What the thread of the management API is told or asked.
+#[derive(Debug)]
+pub enum ToOffice {
+    /// Answer a request.
+    Call(Box<ApiCall>, Arc<Reply<Arc<ApiAnswer>>>),
+    /// All cores have ended: return.
+    Finish,
+}
+
+/// A request below `/api/`. `Debug` shows neither credentials nor body.
+#[derive(Clone, Default)]
+pub struct ApiCall {
+    /// In upper case, as received.
+    pub method: String,
+    /// Without query, as received.
+    pub path: String,
+    /// Without the question mark, as received.
+    pub query: String,
+    /// `Authorization`.
+    pub authorization: Option<String>,
+    /// `Cookie`.
+    pub cookie: Option<String>,
+    /// `Host`.
+    pub host: String,
+    /// `Origin`.
+    pub origin: Option<String>,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Option<String>,
+    /// `If-Match`.
+    pub if_match: Option<String>,
+    /// `User-Agent`.
+    pub user_agent: String,
+    /// Where the connection comes from.
+    pub address: Option<IpAddr>,
+    /// The body, whole.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for ApiCall {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiCall")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is answered.
+#[derive(Clone, Default)]
+pub struct ApiAnswer {
+    /// Status.
+    pub status: u16,
+    /// Fields beside those about connection and body; names in lower case.
+    pub fields: Vec<(&'static str, String)>,
+    /// JSON; empty for none.
+    pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for ApiAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ApiAnswer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// Changes documents in memory; `false`: nothing is to be written.
+pub type Edit = Box<dyn FnOnce(&mut Draft<'_>) -> bool + Send>;
+
+/// A change of configuration files, for the control thread.
+pub struct Change {
+    /// What is changed.
+    pub edit: Edit,
+    /// Where it is said what became of it.
+    pub answer: SyncSender<Changed>,
+}
+
+impl std::fmt::Debug for Change {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Change(…)")
+    }
+}
+
+/// What became of a change.
+#[derive(Debug)]
+pub enum Changed {
+    /// It is written and in force.
+    InForce,
+    /// The edit itself said no.
+    Stopped,
+    /// The result would be no configuration.
+    Invalid(Vec<Mistake>),
+    /// It could not be written; everything is as before.
+    Failed(String),
+}
