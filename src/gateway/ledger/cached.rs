@@ -64,7 +64,7 @@ impl Ledger {
     pub(in crate::gateway) fn answered_well(&self) -> Option<(usize, Saved)> {
         let is_well = self.outcome == Outcome::Success && self.status == 200 && self.open.is_none();
         let target = self.last_target.filter(|_| is_well)?;
-        let cost = self.settled_cost.map(|cost| cost.total()).unwrap_or_default();
+        let cost = self.view.snapshot.targets[target].price.cost(&self.usage).total();
         Some((target, Saved { input: self.usage.input, output: self.usage.output, cost }))
     }
 }
