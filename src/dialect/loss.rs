@@ -230,6 +230,8 @@ features! {
     ThinkingBudget "thinking_budget" "CAG" [Changed Changed Depends Depends] "becomes an effort; clamped to the model's range (changed)",
     /// Whether thoughts are shown.
     ThinkingShown "thinking_shown" "CRAG" [Silent Carried Carried Carried] "",
+    /// An answer that pauses in the middle of a turn.
+    PausedTurn "pause_turn" "A" [Changed Changed Carried Changed] "of an answer: a model that pauses in the work of a built-in tool has ended for clients of other dialects, who may ask it to go on; a whole answer says so, a stream cannot",
     /// A speed hint of Anthropic.
     Speed "speed" "A" [Dropped Dropped Carried Dropped] "",
     /// A member that no reader knows.
@@ -346,6 +348,14 @@ impl Losses {
             self.changed.push(name);
         }
         Ok(())
+    }
+
+    /// Reports of an answer, which is there already, that `feature` was changed.
+    pub fn note(&mut self, feature: Feature) {
+        let name = feature.row().name;
+        if !self.changed.contains(&name) {
+            self.changed.push(name);
+        }
     }
 
     /// The refusal of `feature`.

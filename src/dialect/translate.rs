@@ -6,7 +6,7 @@
 use super::context::{ClientContext, Ids, TargetModel, Undo};
 use super::error::{ErrorBody, write_error};
 use super::inline::{self, Fetched, Wanted};
-use super::ir::{Answer, Event, Fault, FaultCase, Request, Text, Vendor};
+use super::ir::{Answer, Event, Fault, FaultCase, Finish, Request, Text, Vendor};
 use super::loss::{BadRequest, Losses};
 use super::undo::UndoStream;
 use super::{Dialect, ProofKey, anthropic, gemini, openai_chat, openai_responses};
@@ -203,7 +203,8 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Appends the client's form of a whole answer, which came with a status of success.
+    /// Appends the client's form of a whole answer, which came with a status of success. Whether the answer has paused in
+    /// the middle of a turn, which the client's dialect has no word for.
     ///
     /// # Errors
     /// The body is an error all the same, or is none that can be read.
@@ -213,7 +214,7 @@ impl Pair {
         undo: &Undo,
         client: &mut ClientContext,
         out: &mut Vec<u8>,
-    ) -> Result<(), Fault<'static>> {
+    ) -> Result<bool, Fault<'static>> {
         let mut answer = read_answer(self.from, self.vendor, body)?;
         undo.answer(&mut answer);
         match self.to {
@@ -222,7 +223,8 @@ impl Pair {
             Dialect::AnthropicMessages => anthropic::write_answer(&answer, client, out),
             Dialect::Gemini => gemini::write_answer(&answer, client, out),
         }
-        Ok(())
+        let has_paused = answer.choices.iter().any(|choice| choice.finish == Finish::Paused);
+        Ok(has_paused && self.to != Dialect::AnthropicMessages)
     }
 
     /// What an answer with a status of failure says.

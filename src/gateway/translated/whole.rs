@@ -2,6 +2,7 @@
 
 use super::{Answering, Way};
 use crate::dialect::ir::{Fault as ProviderFault, FaultCase, Text};
+use crate::dialect::loss::Feature;
 use crate::dialect::translate::{read_count, write_count, write_fault};
 use crate::gateway::exchange::{After, Exchange, after};
 use crate::gateway::ledger::{Ending, Ledger};
@@ -140,7 +141,13 @@ impl Answering<'_> {
         };
         let undo = std::mem::take(&mut translated.undo);
         let mut context = self.context(exchange, request);
-        pair.answer(body, &undo, &mut context, out)
+        let has_paused = pair.answer(body, &undo, &mut context, out)?;
+        if let Way::Translated(translated) = &mut self.job.way
+            && has_paused
+        {
+            translated.losses.note(Feature::PausedTurn);
+        }
+        Ok(())
     }
 
     fn settle_whole(&mut self, ledger: &mut Ledger, failed: Option<&ProviderFault<'_>>) {
