@@ -256,7 +256,11 @@ const WORDS: &[(&str, &[&str], &str)] = &[
         "TLS belongs to `net`; others carry its configurations",
     ),
     ("sonic_rs", &["json"], "bodies are looked into by one room"),
-    ("simd_json", &["json", "cli::usage"], "bodies are looked into by one room; reports read whole records"),
+    (
+        "simd_json",
+        &["json", "store::usage::reading"],
+        "bodies are looked into by one room; reports read whole records",
+    ),
     ("httparse", &["http1"], "one parser of heads"),
     (
         "std::env::",

@@ -31,6 +31,7 @@ use crate::snapshot::Snapshot;
 use crate::store::demo;
 use crate::store::home::{self, Home, Loaded};
 use crate::store::responses::ResponseStore;
+use crate::store::rollup::{Restored, Rollups};
 use crate::store::secret::Keys;
 use crate::store::usage::{Merger, OpenReport, UsageSettings};
 use crate::telemetry::ids::TraceIds;
@@ -105,6 +106,11 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let (merger, writers, opened) = open(&home.data_directory(), cores, usage, clock::now(), now_ms)
         .map_err(|error| format!("{}: {error}", home.data_directory().join("usage.json").display()))?;
     report_opened(&opened);
+    // Reports can do without: they read the records then.
+    let rollups = Restored::read(&home.data_directory())
+        .and_then(|restored| Rollups::open(&home.data_directory(), &restored, process::give_way))
+        .inspect_err(|error| log::error("rollups cannot be kept", &[("reason", Value::Display(error))]))
+        .ok();
 
     let before = predecessor.as_ref().and_then(|stream| stream.try_clone().ok());
     let metrics = Metrics::new(cores);
@@ -132,6 +138,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
         env,
         mailbox: Arc::clone(&mailbox),
         merger: Some(merger),
+        rollups,
         predecessor,
         metrics: metrics.clone(),
         log: log.clone(),

@@ -8,11 +8,11 @@ use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
-use serde::Deserialize;
-
 use crate::budget::counters::Counts;
 use crate::budget::money::Picodollars;
-use crate::store::usage::for_each_record;
+use crate::store::journal::Facts;
+use crate::store::usage::{LineReader, NO_WORD, Reading, for_each_record};
+use crate::telemetry::labels::Outcome;
 use crate::telemetry::text::{TimestampFormatter, parse_timestamp_ms, push_integer, push_json_string};
 
 /// What records are summed by.
@@ -118,15 +118,12 @@ pub fn run(home: &Path, options: &UsageOptions) -> u8 {
 /// From reading the files or from writing to `out`.
 pub fn report(home: &Path, options: &UsageOptions, out: &mut dyn Write) -> io::Result<()> {
     let mut sums = Sums::default();
-    let mut buffers = simd_json::Buffers::default();
+    let mut reader = LineReader::default();
     let mut unreadable = 0;
-    let stats =
-        for_each_record(&home.join("data"), |line| {
-            match simd_json::serde::from_slice_with_buffers::<RecordView<'_>>(line, &mut buffers) {
-                Ok(record) => sums.add(&record, options),
-                Err(_) => unreadable += 1,
-            }
-        })?;
+    let stats = for_each_record(&home.join("data"), |line| match reader.read(line) {
+        Some(record) => sums.add(&record, options),
+        None => unreadable += 1,
+    })?;
     let answer =
         Answer { by: options.by, rows: sums.sorted(options.by), unreadable: unreadable + stats.unreadable };
     let text = match options.format {
@@ -137,45 +134,16 @@ pub fn report(home: &Path, options: &UsageOptions, out: &mut dyn Write) -> io::R
     out.write_all(text.as_bytes())
 }
 
-/// The fields of a record that a report needs. Numbers are read as floating point because other programs write them so;
-/// token counts are exact up to 2⁵³, amounts up to 9,000 USD a record.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RecordView<'a> {
-    #[serde(borrow, default)]
-    timestamp: Option<&'a str>,
-    #[serde(borrow, default)]
-    project_id: Option<&'a str>,
-    #[serde(borrow, default)]
-    token_id: Option<&'a str>,
-    #[serde(borrow, default)]
-    model_id: Option<&'a str>,
-    #[serde(borrow, default)]
-    provider: Option<&'a str>,
-    #[serde(borrow, default)]
-    outcome: Option<&'a str>,
-    #[serde(default)]
-    input_tokens: Option<f64>,
-    #[serde(default)]
-    output_tokens: Option<f64>,
-    #[serde(default)]
-    cached_input_tokens: Option<f64>,
-    #[serde(default)]
-    cost: Option<f64>,
-}
-
-impl RecordView<'_> {
-    fn counts(&self) -> Counts {
-        // A cast from floating point saturates, and takes what is negative or no number for 0.
-        let whole = |number: Option<f64>| number.unwrap_or(0.0).round() as u64;
-        Counts {
-            calls: 1,
-            errors: u64::from(self.outcome.is_some_and(|outcome| outcome != "success")),
-            input_tokens: whole(self.input_tokens),
-            output_tokens: whole(self.output_tokens),
-            cached_input_tokens: whole(self.cached_input_tokens),
-            cost: Picodollars(whole(self.cost.map(|usd| usd * 1e12))),
-        }
+/// One record, counted.
+fn counts(facts: &Facts) -> Counts {
+    Counts {
+        calls: 1,
+        // Records of other programs may not say how they ended.
+        errors: u64::from(facts.outcome != NO_WORD && usize::from(facts.outcome) != Outcome::Success.index()),
+        input_tokens: facts.input,
+        output_tokens: facts.output,
+        cached_input_tokens: facts.cached,
+        cost: facts.cost,
     }
 }
 
@@ -186,10 +154,8 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, record: &RecordView<'_>, options: &UsageOptions) {
-        let asked_for_time =
-            options.by == GroupBy::Day || options.from_ms.is_some() || options.to_ms.is_some();
-        let unix_ms = record.timestamp.filter(|_| asked_for_time).and_then(parse_timestamp_ms);
+    fn add(&mut self, record: &Reading<'_>, options: &UsageOptions) {
+        let unix_ms = Some(record.facts.finished_ms).filter(|unix_ms| *unix_ms > 0);
         let is_in = |bound: Option<u64>, test: fn(u64, u64) -> bool| {
             bound.is_none_or(|bound| unix_ms.is_some_and(|unix_ms| test(unix_ms, bound)))
         };
@@ -198,15 +164,17 @@ impl Sums {
         }
         let day = unix_ms.map(|unix_ms| self.formatter.format(unix_ms));
         let key = match options.by {
-            GroupBy::Model => record.model_id,
-            GroupBy::Project => record.project_id,
-            GroupBy::Token => record.token_id,
-            GroupBy::Day => day.as_ref().map(|day| &day.as_str()[.."YYYY-MM-DD".len()]),
-            GroupBy::Provider => record.provider,
-            GroupBy::Outcome => record.outcome,
+            GroupBy::Model => record.ids.model,
+            GroupBy::Project => record.ids.project,
+            GroupBy::Token => record.ids.token,
+            GroupBy::Day => day.as_ref().map_or("", |day| &day.as_str()[.."YYYY-MM-DD".len()]),
+            GroupBy::Provider => record.ids.provider,
+            GroupBy::Outcome => {
+                Outcome::ALL.get(usize::from(record.facts.outcome)).map_or("", |outcome| outcome.as_str())
+            }
         };
-        let key = key.filter(|key| !key.is_empty()).unwrap_or("(none)");
-        let counts = record.counts();
+        let key = if key.is_empty() { "(none)" } else { key };
+        let counts = counts(&record.facts);
         match self.rows.get_mut(key) {
             Some(row) => row.merge(&counts),
             None => {

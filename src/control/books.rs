@@ -4,11 +4,14 @@
 //! merge tick attempts are first added up by their indexes, so that the maps by id are touched once per key and tick.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use foldhash::fast::FixedState;
 
 use super::readings::{self, Readings};
+use super::rows::Rows;
 use crate::budget::counters::{Counts, Totals};
 use crate::budget::window::Moment;
 use crate::limits::SNAPSHOTS_KEPT_MAX;
@@ -16,13 +19,14 @@ use crate::mailbox::Mailbox;
 use crate::routing::metrics::Verdict;
 use crate::snapshot::Snapshot;
 use crate::store::journal::Facts;
-use crate::store::usage::Fold;
+use crate::store::rollup::{Event, Rollups};
+use crate::store::usage::{Fold, MergeStats};
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::metrics::ModelTimes;
 
 /// Whose call it was: indexes into the configuration of one generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     generation: u64,
     project: u32,
     owner: u32,
@@ -31,14 +35,13 @@ struct Key {
 }
 
 impl Key {
-    fn of(facts: &Facts) -> Self {
+    pub(super) fn of(facts: &Facts) -> Self {
         let Facts { generation, project, owner, token, model, .. } = *facts;
         Self { generation, project, owner, token, model }
     }
 }
 
 /// Sums over finished attempts, and the generations that their indexes belong to.
-#[derive(Debug)]
 pub(super) struct Books {
     /// Snapshots that attempts may still have begun under, newest last.
     generations: Vec<Arc<Snapshot>>,
@@ -49,11 +52,14 @@ pub(super) struct Books {
     totals: Totals,
     times: HashMap<Arc<str>, ModelTimes>,
     readings: Readings,
+    rows: Rows,
 }
 
 impl Books {
-    pub(super) fn new(first: Arc<Snapshot>, now: Moment) -> Self {
+    /// `length`: that of the open usage file.
+    pub(super) fn new(first: Arc<Snapshot>, now: Moment, rollups: Option<Rollups>, length: u64) -> Self {
         Self {
+            rows: Rows::new(rollups, length),
             readings: Readings::new(&first, now),
             generations: vec![first],
             tick: HashMap::default(),
@@ -97,8 +103,25 @@ impl Books {
         self.readings.publish(mailbox);
     }
 
+    /// To be called after each round of the merger: adds up what it told, and has a checkpoint written where one is due.
+    /// `length`: that of the open usage file.
+    pub(super) fn end_tick(&mut self, stats: &MergeStats, length: u64, now: Instant) -> Vec<Event> {
+        self.add_seen();
+        self.rows.end_tick(stats, length, now, &self.generations, Vec::new)
+    }
+
+    /// The last checkpoint before another process has the files. Everything is stored.
+    pub(super) fn finish(&mut self) -> Vec<Event> {
+        self.rows.finish(vec![])
+    }
+
+    /// Has segments deleted that began before a day, spelled `YYYY-MM-DD`.
+    pub(super) fn retire_before(&self, day: String) {
+        self.rows.retire_before(day);
+    }
+
     /// Adds what came since the last tick to the sums by id.
-    pub(super) fn end_tick(&mut self) {
+    fn add_seen(&mut self) {
         for ((generation, model), times) in self.tick_times.drain() {
             let snapshot = self.generations.iter().rev().find(|snapshot| snapshot.generation == generation);
             let target = snapshot.and_then(|snapshot| snapshot.targets.get(model as usize));
@@ -113,17 +136,14 @@ impl Books {
         for (key, counts) in self.tick.drain() {
             self.totals.all.merge(&counts);
             // Attempts of a generation that is no longer kept count in the overall sum alone.
-            let snapshot =
-                self.generations.iter().rev().find(|snapshot| snapshot.generation == key.generation);
-            let Some(snapshot) = snapshot else { continue };
-            let ids = Ids::of(snapshot, &key);
+            let Some(ids) = Ids::of(&self.generations, &key) else { continue };
             for (sums, id) in [
                 (&mut self.totals.projects, ids.project),
                 (&mut self.totals.tokens, ids.token),
                 (&mut self.totals.models, ids.model),
             ] {
-                let Some(id) = id else { continue };
                 match sums.get_mut(id) {
+                    _ if id.is_empty() => {}
                     Some(sum) => sum.merge(&counts),
                     None => {
                         sums.insert(id.into(), counts);
@@ -162,26 +182,44 @@ impl Fold for Books {
         });
     }
 
-    fn stored(&mut self, _facts: &Facts) {}
+    fn stored(&mut self, facts: &Facts) {
+        self.rows.stored(facts);
+    }
 
-    fn stored_line(&mut self, _line: &[u8]) {}
+    fn stored_line(&mut self, line: &[u8]) {
+        self.rows.stored_line(line);
+    }
+
+    fn rotated(&mut self, segment: &Path) {
+        self.rows.rotated(segment, &self.generations);
+    }
+
+    fn restarted(&mut self) {
+        self.rows.restarted();
+    }
 }
 
-/// The ids behind indexes; none where the configuration has no such part.
-struct Ids<'a> {
-    project: Option<&'a str>,
-    token: Option<&'a str>,
-    model: Option<&'a str>,
+/// The ids behind indexes; empty where the configuration has no such part.
+#[derive(Default)]
+pub(super) struct Ids<'a> {
+    pub(super) project: &'a str,
+    pub(super) token: &'a str,
+    pub(super) model: &'a str,
+    pub(super) provider: &'a str,
 }
 
 impl<'a> Ids<'a> {
-    fn of(snapshot: &'a Snapshot, key: &Key) -> Self {
+    /// None for a generation that is no longer kept.
+    pub(super) fn of(generations: &'a [Arc<Snapshot>], key: &Key) -> Option<Self> {
+        let snapshot = generations.iter().rev().find(|snapshot| snapshot.generation == key.generation)?;
         let project = |index: u32| snapshot.config.projects().get(index as usize);
         let token = project(key.owner).and_then(|owner| owner.tokens.get(key.token as usize));
-        Self {
-            project: project(key.project).map(|project| project.id.as_str()),
-            token: token.map(|token| token.id.as_str()),
-            model: snapshot.targets.get(key.model as usize).map(|target| target.model.id.as_str()),
-        }
+        let model = snapshot.targets.get(key.model as usize).map(|target| &target.model);
+        Some(Self {
+            project: project(key.project).map_or("", |project| &project.id),
+            token: token.map_or("", |token| &token.id),
+            model: model.map_or("", |model| &model.id),
+            provider: model.map_or("", |model| &model.provider.id),
+        })
     }
 }

@@ -6,6 +6,7 @@
 mod books;
 pub mod keeper;
 mod readings;
+mod rows;
 
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::UnixStream;
@@ -27,12 +28,18 @@ use crate::snapshot::Snapshot;
 use crate::store::edit::Draft;
 use crate::store::home::{self, Home};
 use crate::store::lock::HomeLock;
+use crate::store::rollup::{Event, Rollups};
 use crate::store::usage::{MergeStats, Merger};
 use crate::store::watch::Watch;
 use crate::telemetry::log::{self, Level, Log, Value};
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::prometheus;
+use crate::telemetry::text::TimestampFormatter;
 use books::Books;
+
+/// How often segments are looked for whose time is over.
+const RETENTION_INTERVAL: Duration = Duration::from_secs(60 * 60);
+const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 
 /// What the control thread takes over at start.
 pub struct Control {
@@ -54,6 +61,8 @@ pub struct Control {
     pub mailbox: Arc<Mailbox>,
     /// The usage store and the journals' ends; none once another process has them.
     pub merger: Option<Merger>,
+    /// Sums of the usage records; none where they cannot be kept.
+    pub rollups: Option<Rollups>,
     /// The connection to the process that this one replaces: it ends with that process.
     pub predecessor: Option<UnixStream>,
     /// All metrics.
@@ -74,18 +83,21 @@ struct State {
     /// The settings that the cores were started with.
     started_with: Settings,
     next_watch: Instant,
+    next_retention: Instant,
     was_degraded: bool,
 }
 
 /// Runs until it is told to finish; everything in the journals is in the store then.
-pub fn run(control: Control, inbox: &Receiver<ToControl>) {
+pub fn run(mut control: Control, inbox: &Receiver<ToControl>) {
     let now = clock::now();
     let first = control.mailbox.snapshot();
+    let length = control.merger.as_ref().map_or(0, Merger::open_length);
     let mut state = State {
         started_with: first.config.settings().clone(),
-        books: Books::new(first, moment()),
+        books: Books::new(first, moment(), control.rollups.take(), length),
         control,
         next_watch: now,
+        next_retention: now,
         was_degraded: false,
     };
     state.control.metrics.control.config_generation.set(state.books.newest().generation);
@@ -150,7 +162,12 @@ impl State {
         self.look_after_predecessor();
         if let Some(merger) = &mut self.control.merger {
             let stats = merger.tick(now, clock::unix_ms(), &mut self.books);
-            self.publish(&stats);
+            let length = merger.open_length();
+            self.publish(&stats, length);
+        }
+        if now >= self.next_retention && self.control.merger.is_some() {
+            self.next_retention = now + RETENTION_INTERVAL;
+            self.retire_segments();
         }
         if now >= self.next_watch && self.control.merger.is_some() {
             self.next_watch = now + Duration::from_millis(WATCH_INTERVAL_MS);
@@ -161,8 +178,19 @@ impl State {
         log::flush();
     }
 
-    fn publish(&mut self, stats: &MergeStats) {
-        self.books.end_tick();
+    /// Has segments deleted whose time is over.
+    fn retire_segments(&self) {
+        let days = u64::from(self.books.newest().config.settings().usage_retention_days);
+        if days > 0 {
+            let first_ms = clock::unix_ms().saturating_sub(days * DAY_MS);
+            let day = TimestampFormatter::default().format(first_ms);
+            self.books.retire_before(day.as_str()[.."YYYY-MM-DD".len()].to_owned());
+        }
+    }
+
+    fn publish(&mut self, stats: &MergeStats, open_length: u64) {
+        let events = self.books.end_tick(stats, open_length, clock::now());
+        report_rollups(&events);
         self.books.publish_readings(&self.control.mailbox);
         let metrics = &self.control.metrics.control;
         metrics.usage_records.add(stats.records);
@@ -286,8 +314,7 @@ impl State {
             self.control.merger = Some(merger);
             return Err(reason);
         }
-        let stats = merger.finish(clock::now(), clock::unix_ms(), &mut self.books);
-        self.publish(&stats);
+        self.finish_books(&mut merger);
         log::flush();
         Ok(merger)
     }
@@ -309,11 +336,36 @@ impl State {
     }
 
     fn finish(mut self) {
-        if let Some(merger) = &mut self.control.merger {
-            let stats = merger.finish(clock::now(), clock::unix_ms(), &mut self.books);
-            self.publish(&stats);
+        if let Some(mut merger) = self.control.merger.take() {
+            self.finish_books(&mut merger);
         }
         log::flush();
+    }
+
+    /// Stores what the journals hold, and writes down what is known then.
+    fn finish_books(&mut self, merger: &mut Merger) {
+        let stats = merger.finish(clock::now(), clock::unix_ms(), &mut self.books);
+        self.publish(&stats, merger.open_length());
+        if !stats.degraded {
+            report_rollups(&self.books.finish());
+        }
+    }
+}
+
+fn report_rollups(events: &[Event]) {
+    for event in events {
+        match event {
+            Event::Completed(made) => {
+                log::info("rollups were made of usage records", &[("segments", Value::Integer(*made))]);
+            }
+            Event::Retired(count) => {
+                let fields = [("segments", Value::Integer(*count))];
+                log::info("usage records were deleted: their time is over", &fields);
+            }
+            Event::Failed(reason) => {
+                log::warn("a rollup could not be kept", &[("reason", Value::Text(reason))]);
+            }
+        }
     }
 }
 

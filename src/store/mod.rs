@@ -11,6 +11,7 @@ pub mod home;
 pub mod journal;
 pub mod lock;
 pub mod responses;
+pub mod rollup;
 pub mod secret;
 pub mod takeover;
 pub mod usage;

@@ -18,14 +18,14 @@ use std::ops::AddAssign;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::fold::Fold;
+use super::fold::{Fold, Nobody};
 use super::source::{Source, Taken};
 use super::syncer::Syncer;
 use super::tail::find_new;
 use super::{Repair, StoreHealth, UsageSettings, UsageStore};
 use crate::limits::{MIB, USAGE_SYNC_STALL_MS};
 use crate::store::journal::{
-    self, Facts, Found, Journal, JournalWriter, free_journal_path, journal_path, journal_paths, ring_capacity,
+    self, Found, Journal, JournalWriter, free_journal_path, journal_path, journal_paths, ring_capacity,
 };
 
 /// After a failed recovery the next try waits this long: it reads the end of the usage files again.
@@ -69,6 +69,10 @@ pub struct MergeStats {
     pub synced: bool,
     /// Whether the usage file was moved among the segments.
     pub rotated: bool,
+    /// A sync began that covers everything appended so far: this length of the open file.
+    pub sync_began: Option<u64>,
+    /// A sync failed, or could not begin: the file is cut back to what the last good one covered.
+    pub sync_failed: bool,
     /// Whether the disk refused something.
     pub degraded: bool,
 }
@@ -80,6 +84,8 @@ impl AddAssign for MergeStats {
         self.corrupt += other.corrupt;
         self.synced |= other.synced;
         self.rotated |= other.rotated;
+        self.sync_began = other.sync_began.or(self.sync_began);
+        self.sync_failed |= other.sync_failed;
         self.degraded |= other.degraded;
     }
 }
@@ -219,7 +225,7 @@ impl Merger {
         // What was drained and not appended must not be given back.
         if recovered.is_ok() {
             self.begin_sync(now, &mut stats);
-            self.wait_for_sync(now, unix_ms, &mut stats);
+            self.wait_for_sync(now, unix_ms, &mut Nobody, &mut stats);
         }
         if self.recovery_due.is_some() {
             // The file holds none of it; a later recovery tells what it stores.
@@ -332,13 +338,13 @@ impl Merger {
     /// disk takes.
     pub fn finish(&mut self, now: Instant, unix_ms: u64, fold: &mut dyn Fold) -> MergeStats {
         let mut stats = MergeStats::default();
-        self.wait_for_sync(now, unix_ms, &mut stats);
+        self.wait_for_sync(now, unix_ms, fold, &mut stats);
         self.recovery_due = self.recovery_due.map(|_| now);
         // A round before a rotation takes nothing from the journals.
         let rounds = if self.is_rotating { 2 } else { 1 };
         for _ in 0..rounds {
             stats += self.round(now, unix_ms, true, fold);
-            self.wait_for_sync(now, unix_ms, &mut stats);
+            self.wait_for_sync(now, unix_ms, fold, &mut stats);
         }
         stats.degraded = self.health() != StoreHealth::Healthy;
         for source in &self.sources {
@@ -359,6 +365,11 @@ impl Merger {
         }
     }
 
+    /// Length of the open usage file; 0 where it cannot be seen.
+    pub fn open_length(&self) -> u64 {
+        self.store.file.length().unwrap_or_default()
+    }
+
     /// Bytes that wait in the journals, all cores together.
     pub fn waiting_bytes(&self) -> u64 {
         self.sources.iter().map(|source| source.reader.used_bytes()).sum()
@@ -367,7 +378,7 @@ impl Merger {
     fn round(&mut self, now: Instant, unix_ms: u64, sync_is_due: bool, fold: &mut dyn Fold) -> MergeStats {
         let mut stats = MergeStats::default();
         if let Some(result) = self.syncer.ended() {
-            self.end_sync(result, now, unix_ms, &mut stats);
+            self.end_sync(result, now, unix_ms, fold, &mut stats);
         }
         self.is_stalled = self.syncer.busy_for(now) >= SYNC_STALL;
         match self.recovery_due {
@@ -385,7 +396,7 @@ impl Merger {
                 if (sync_is_due || self.is_rotating) && !self.syncer.is_busy() && !self.is_clean() {
                     self.begin_sync(now, &mut stats);
                 }
-                self.rotate_if_clean(unix_ms, &mut stats);
+                self.rotate_if_clean(unix_ms, fold, &mut stats);
             }
         }
         if self.taken.lines.capacity() > BATCH_BYTES_KEPT {
@@ -407,6 +418,9 @@ impl Merger {
                 source.reader.undo_drain();
                 return;
             }
+            if self.store.take_restarted() {
+                fold.restarted();
+            }
             for (record, line) in self.taken.each() {
                 source.stored(record, line, fold);
             }
@@ -421,6 +435,7 @@ impl Merger {
         self.synced_at = Some(now);
         match self.store.begin_sync() {
             Ok(job) => {
+                stats.sync_began = self.store.syncing_length;
                 for source in &mut self.sources {
                     source.syncing_to = source.reader.drained();
                 }
@@ -431,14 +446,27 @@ impl Merger {
     }
 
     /// Waits for the sync that is under way, if one is.
-    pub(super) fn wait_for_sync(&mut self, now: Instant, unix_ms: u64, stats: &mut MergeStats) {
+    pub(super) fn wait_for_sync(
+        &mut self,
+        now: Instant,
+        unix_ms: u64,
+        fold: &mut dyn Fold,
+        stats: &mut MergeStats,
+    ) {
         if let Some(result) = self.syncer.wait() {
-            self.end_sync(result, now, unix_ms, stats);
+            self.end_sync(result, now, unix_ms, fold, stats);
         }
     }
 
     /// Gives back what was appended before the sync began, and nothing that came after it.
-    fn end_sync(&mut self, result: io::Result<()>, now: Instant, unix_ms: u64, stats: &mut MergeStats) {
+    fn end_sync(
+        &mut self,
+        result: io::Result<()>,
+        now: Instant,
+        unix_ms: u64,
+        fold: &mut dyn Fold,
+        stats: &mut MergeStats,
+    ) {
         if self.store.end_sync(result).is_err() {
             return self.recover_later(now, stats);
         }
@@ -448,22 +476,28 @@ impl Merger {
         stats.synced = true;
         self.is_stalled = false;
         self.remove_empty_orphans();
-        self.rotate_if_clean(unix_ms, stats);
+        self.rotate_if_clean(unix_ms, fold, stats);
     }
 
     fn recover_later(&mut self, now: Instant, stats: &mut MergeStats) {
         stats.degraded = true;
+        stats.sync_failed = true;
         self.is_rotating = false;
         self.recovery_due = Some(now + RECOVERY_PAUSE);
     }
 
-    fn rotate_if_clean(&mut self, unix_ms: u64, stats: &mut MergeStats) {
+    fn rotate_if_clean(&mut self, unix_ms: u64, fold: &mut dyn Fold, stats: &mut MergeStats) {
         if !self.is_rotating || !self.is_clean() {
             return;
         }
         self.is_rotating = false;
         match self.store.rotate_if_due(unix_ms) {
-            Ok(target) => stats.rotated |= target.is_some(),
+            Ok(target) => {
+                if let Some(segment) = &target {
+                    fold.rotated(segment);
+                }
+                stats.rotated |= target.is_some();
+            }
             Err(_) => stats.degraded = true,
         }
     }
@@ -497,6 +531,9 @@ impl Merger {
         }
         if !new_lines.is_empty() {
             self.store.append_batch(&new_lines, unix_ms)?;
+            if self.store.take_restarted() {
+                fold.restarted();
+            }
         }
         let mut source = 0;
         for (index, ((record, line), is_new)) in taken.each().zip(&is_new).enumerate() {
@@ -543,7 +580,7 @@ impl Merger {
     #[cfg(test)]
     pub(super) fn tick_to_the_end(&mut self, now: Instant, unix_ms: u64) -> MergeStats {
         let mut stats = self.tick(now, unix_ms, &mut Nobody);
-        self.wait_for_sync(now, unix_ms, &mut stats);
+        self.wait_for_sync(now, unix_ms, &mut Nobody, &mut stats);
         stats.degraded = self.recovery_due.is_some() || self.health() != StoreHealth::Healthy;
         stats
     }
@@ -552,13 +589,4 @@ impl Merger {
     pub(super) fn faults(&mut self) -> &mut super::segment::Faults {
         &mut self.store.file.faults
     }
-}
-
-/// At the start nothing is kept yet: what is, is read from the files afterwards.
-pub(super) struct Nobody;
-
-impl Fold for Nobody {
-    fn seen(&mut self, _facts: &Facts) {}
-    fn stored(&mut self, _facts: &Facts) {}
-    fn stored_line(&mut self, _line: &[u8]) {}
 }

@@ -7,7 +7,9 @@
 mod convert;
 mod fold;
 mod line;
+mod lines;
 mod merger;
+mod reading;
 mod record;
 mod scan;
 mod segment;
@@ -25,7 +27,9 @@ use std::time::Duration;
 
 pub use convert::Conversion;
 pub use fold::Fold;
+pub use lines::{Line, for_each_line, for_each_line_backwards};
 pub use merger::{MergeStats, MergedOpen, Merger, OpenReport};
+pub use reading::{LineReader, NO_WORD, Reading, RecordIds};
 pub use record::{CacheUse, UsageRecord};
 pub use scan::{ScanStats, for_each_record};
 pub use segment::{segment_paths, segments_dir, usage_path};
@@ -99,6 +103,8 @@ pub struct UsageStore {
     folders_dirty: bool,
     /// A failed append or sync left bytes beyond this length; they go before anything else is appended.
     cut_to: Option<u64>,
+    /// The file was made again after somebody deleted it, and nobody was told.
+    is_restarted: bool,
     /// Why the last append failed, if it did; only an append that succeeds takes it back.
     append_error: Option<String>,
     /// Why the last sync failed, if it did.
@@ -133,6 +139,7 @@ impl UsageStore {
             dirty: true,
             folders_dirty: false,
             cut_to: None,
+            is_restarted: false,
             append_error: None,
             sync_error: None,
         };
@@ -155,6 +162,7 @@ impl UsageStore {
         self.cut_leftovers()?;
         if self.file.is_deleted()? {
             self.reopen()?;
+            self.is_restarted = true;
         }
         let before = self.file.length()?;
         if let Err(error) = self.file.append(lines) {
@@ -168,6 +176,11 @@ impl UsageStore {
             self.day = Some(LineHead::parse(first_line(lines)).unix_ms.unwrap_or(unix_ms) / DAY_MS);
         }
         Ok(())
+    }
+
+    /// Whether the file was made again since the last time, because somebody had deleted it.
+    fn take_restarted(&mut self) -> bool {
+        std::mem::take(&mut self.is_restarted)
     }
 
     /// What has to be done for everything appended so far to be on the disk: to be run by whoever may wait, and

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
-use super::merger::Nobody;
+use super::fold::Nobody;
 use super::*;
 use crate::limits::JOURNAL_BYTES_MIN;
 use crate::store::journal::{Facts, JournalWriter, journal_path, journal_paths, tests::write_version_1};
@@ -49,6 +49,7 @@ struct Told {
     stored: Vec<u64>,
     /// Those of `stored` of which only the line was known.
     lines: u64,
+    rotations: u64,
 }
 
 impl Fold for Told {
@@ -64,6 +65,14 @@ impl Fold for Told {
         let id = LineHead::parse(line.trim_ascii_end()).id.unwrap();
         self.stored.push(id[1..].parse().unwrap());
         self.lines += 1;
+    }
+
+    fn rotated(&mut self, _segment: &Path) {
+        self.rotations += 1;
+    }
+
+    fn restarted(&mut self) {
+        self.stored.clear();
     }
 }
 
@@ -281,7 +290,7 @@ fn a_sync_that_hangs_keeps_no_round_waiting_and_gives_nothing_back() {
     drop(stalled);
     // The sync that hung covers the first record only.
     let mut stats = MergeStats::default();
-    merger.wait_for_sync(at(9_001), NOON_MS, &mut stats);
+    merger.wait_for_sync(at(9_001), NOON_MS, &mut Nobody, &mut stats);
     assert!(stats.synced);
     assert!((1..waiting).contains(&merger.waiting_bytes()), "{} of {waiting}", merger.waiting_bytes());
     assert_eq!(merger.health(), StoreHealth::Healthy);
@@ -363,10 +372,15 @@ fn the_file_is_rotated_by_day_and_by_size() {
 fn a_file_somebody_deleted_is_made_again() {
     let home = tempfile::tempdir().unwrap();
     let (mut merger, mut writers, _) = open(home.path(), 1);
-    fs::remove_file(usage_path(home.path())).unwrap();
-    writers[0].append_line(line(1).as_bytes()).unwrap();
-    assert_eq!(tick(&mut merger).records, 1);
-    assert_eq!(stored(home.path()), [1]);
+    let (now, mut told) = (crate::clock::now(), Told::default());
+    for number in 0..2 {
+        put(&mut writers[0], number);
+        assert_eq!(merger.tick(now, NOON_MS, &mut told).records, 1);
+        fs::remove_file(usage_path(home.path())).unwrap();
+    }
+    put(&mut writers[0], 2);
+    merger.finish(now, NOON_MS, &mut told);
+    assert_eq!((stored(home.path()), told.stored), (vec![2], vec![2]));
 }
 
 #[test]
@@ -483,6 +497,7 @@ fn an_orderly_end_waits_for_a_rotation_and_leaves_nothing_in_the_journals() {
     drop(stalled);
     assert!(merger.finish(now, NOON_MS + DAY_MS, &mut told).rotated);
     assert_eq!((told.stored, merger.waiting_bytes()), (vec![0, 1, 2], 0));
+    assert_eq!(told.rotations, segment_paths(home.path()).unwrap().len() as u64);
     assert_eq!(stored(home.path()), [0, 1, 2]);
 }
 
@@ -667,7 +682,7 @@ proptest! {
                     now += Duration::from_millis(400);
                     let mut stats = merger.tick(now, unix_ms, &mut told);
                     if waits {
-                        merger.wait_for_sync(now, unix_ms, &mut stats);
+                        merger.wait_for_sync(now, unix_ms, &mut told, &mut stats);
                     }
                 }
                 Step::NextDay => unix_ms += DAY_MS,
