@@ -67,7 +67,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // An answer of the model that the policy `llm` asks is read as JSON.
     ("routing", &["config", "dialect", "json", "limits", "snapshot"]),
     // Names are looked up in the snapshot when a trace is spelled, not while the request runs.
-    ("trace", &["budget::money", "dialect", "json", "limits", "snapshot", "telemetry"]),
+    ("trace", &["budget::money", "dialect", "json", "limits", "routing", "snapshot", "telemetry"]),
     ("respond", &["auth", "http1", "telemetry::labels", "upstream"]),
     // The journal's writing end is a core's; merging it is the control thread's.
     (

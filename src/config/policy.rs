@@ -55,6 +55,8 @@ pub struct Policy {
     pub enabled: bool,
     /// What it does.
     pub rule: Rule,
+    /// Its settings as they stand in the file, as JSON, keys and the like replaced by `***`; empty: there are none.
+    pub shown: Box<str>,
 }
 
 /// A policy's type with its settings.
@@ -254,7 +256,8 @@ impl PolicyReader<'_> {
         let config = Fields::new(config?, Path::Key(&f.path, "config"), f.sink);
         let rule = self.rule(kind, &config);
         config.finish();
-        Some(Policy { enabled, rule: rule? })
+        let shown = shown(f.value("config")).map(|config| config.to_string()).unwrap_or_default();
+        Some(Policy { enabled, rule: rule?, shown: shown.into() })
     }
 
     fn rule(&self, kind: &str, f: &Fields<'_>) -> Option<Rule> {
@@ -360,6 +363,27 @@ impl PolicyReader<'_> {
         }
         model.copied()
     }
+}
+
+/// Settings fit for whoever may read traces: what sounds like a secret is hidden.
+fn shown(config: Option<&Value>) -> Option<Value> {
+    const SECRETS: [&str; 4] = ["key", "secret", "token", "password"];
+    fn hide(value: &mut Value) {
+        match value {
+            Value::Object(map) => map.iter_mut().for_each(|(name, value)| {
+                let name = name.to_ascii_lowercase();
+                if value.is_string() && SECRETS.iter().any(|secret| name.contains(secret)) {
+                    *value = Value::from("***");
+                }
+                hide(value);
+            }),
+            Value::Array(items) => items.iter_mut().for_each(hide),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut config = config?.clone();
+    hide(&mut config);
+    Some(config)
 }
 
 fn unknown(kind: &str) -> String {

@@ -395,3 +395,14 @@ fn what_is_wrong_with_a_policy_that_is_switched_off_is_said_as_well() {
     let paths: Vec<String> = policies.expect_err("two").into_iter().map(|mistake| mistake.path).collect();
     assert_eq!(paths, ["[0].policies[0].config.routingModelId", "[0].policies[1].type"]);
 }
+
+#[test]
+fn what_is_shown_of_a_policy_has_no_secrets() {
+    let cache = json!({"enabled": true, "embedding_model": "a", "embedding_api_key": "sk-1", "nested": [{"Password": "p"}]});
+    let config = json!({"modelId": "b", "maxCompletionTokens": 60, "cache": cache});
+    let (policies, _) =
+        read_text(&json!([{"type": "llm", "config": config}, {"type": "health"}]).to_string());
+    let policies = policies.unwrap();
+    let shown = r#"{"modelId":"b","maxCompletionTokens":60,"cache":{"enabled":true,"embedding_model":"a","embedding_api_key":"***","nested":[{"Password":"***"}]}}"#;
+    assert_eq!((&*policies[0].shown, &*policies[1].shown), (shown, ""));
+}

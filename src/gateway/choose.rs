@@ -17,6 +17,7 @@ use crate::routing::metrics::View;
 use crate::routing::{self, Dry, Explained, Inputs, NoCandidate, Policies, Pool, Wanted};
 use crate::snapshot::Snapshot;
 use crate::telemetry::labels::Endpoint;
+use crate::trace::Entry;
 
 /// Models that a client is told the reasons of; further ones are counted.
 const REASONS_MAX: usize = 16;
@@ -66,21 +67,23 @@ pub(super) async fn ranked(
         Ok(()) => {
             let readings = exchange.view.readings(&exchange.shard.mailbox);
             let inputs = inputs(exchange, policies, asked.body, &readings);
-            match pool.narrow(&snapshot.routing.traits, policies, &inputs) {
+            let told = match pool.narrow(&snapshot.routing.traits, policies, &inputs) {
                 Ok(()) if policies.asks.calls && pool.is_open() && !pool.left().any(is_preferred) => {
                     // Boxed, so that the others do not carry its room.
                     Box::pin(ask(exchange, snapshot, request, ledger, asked, policies, &mut pool)).await
                 }
                 Ok(()) => Ok(()),
                 Err(dry) => Err(nobody_left(dry, snapshot, policies, &pool).into()),
-            }
-            .map(|()| {
+            };
+            if told.is_ok() {
                 pool.rank(&snapshot.routing.traits, policies, &inputs, &mut ranked);
-                if let Some(tolerance) = project.prefix_affinity {
-                    let prefix = affinity::prefix(snapshot, request, asked).unwrap_or(inputs.seed);
-                    pool.shuffle_best(tolerance, prefix, &mut ranked);
-                }
-            })
+            }
+            note(&pool, policies, ledger);
+            if let (Ok(()), Some(tolerance)) = (&told, project.prefix_affinity) {
+                let prefix = affinity::prefix(snapshot, request, asked).unwrap_or(inputs.seed);
+                pool.shuffle_best(tolerance, prefix, &mut ranked);
+            }
+            told
         }
         Err(error) => Err(error.into()),
     };
@@ -105,6 +108,13 @@ fn inputs<'v>(exchange: &Exchange<'_>, policies: &Policies, body: &[u8], reading
         now_ms: exchange.shard.unix_ms(clock::now()),
         seed: exchange.shard.random(),
     }
+}
+
+/// Says in the trace how the ranking came about.
+fn note(pool: &Pool, policies: &Policies, ledger: &mut Ledger) {
+    let mut explained = Explained::default();
+    pool.explain(policies, &mut explained);
+    Entry::of_routing(explained).for_each(|entry| ledger.note(entry));
 }
 
 /// Has the policies asked that need to ask somebody themselves, and tells the pool what they say.

@@ -108,6 +108,8 @@ pub enum Part {
 pub struct Applied {
     /// Its type.
     pub kind: &'static str,
+    /// Its index in the project's list, switched off ones counted.
+    pub source: usize,
     /// Its weight.
     pub weight: u16,
     /// What became of it.
@@ -162,6 +164,8 @@ impl Note {
 /// How a ranking came about.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Explained {
+    /// Index of the project whose policies these are.
+    pub project: usize,
     /// The enabled policies, the weightiest first.
     pub policies: Vec<Applied>,
     /// The candidates, as they stood before policies: named ones first, native ones before others, project order.

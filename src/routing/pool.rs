@@ -96,6 +96,8 @@ pub struct Candidate {
 /// The candidates of a request.
 #[derive(Debug, Default)]
 pub struct Pool {
+    /// Index of the project whose models these are.
+    project: usize,
     candidates: Vec<Candidate>,
     /// A row per policy, a column per candidate; NaN: not scored.
     points: Vec<f64>,
@@ -121,6 +123,7 @@ impl Pool {
         project: usize,
         wanted: Wanted<'_>,
     ) -> Result<(), NoCandidate> {
+        self.project = project;
         let candidates = &mut self.candidates;
         candidates.clear();
         let project = &snapshot.config.projects()[project];
@@ -256,9 +259,11 @@ impl Pool {
     /// Says how it came about.
     pub fn explain(&self, policies: &Policies, explained: &mut Explained) {
         explained.clear();
+        explained.project = self.project;
         let error = |index| self.errors.iter().find(|(at, _)| *at == index).map(|(_, error)| error.clone());
         explained.policies.extend(policies.rules.iter().enumerate().map(|(index, rule)| Applied {
             kind: policies.kinds[index],
+            source: rule.source,
             weight: rule.weight,
             part: self.parts[index],
             error: error(index),

@@ -1,7 +1,10 @@
 //! The kinds of entries.
 
+use std::sync::Arc;
+
 use crate::dialect::Usage;
 use crate::limits::{RECORD_ERROR_BYTES_MAX, TRACE_PROMPT_BYTES_MAX};
+use crate::routing::{Explained, Note, Part};
 use crate::telemetry::text::clip;
 
 /// One entry of a trace. `target`: index of a model in the snapshot.
@@ -11,6 +14,13 @@ pub enum Entry {
     Alone {
         /// The only candidate.
         target: u32,
+    },
+    /// What policies made of the candidates.
+    Routing {
+        /// All of it.
+        explained: Arc<Explained>,
+        /// The part that this entry tells.
+        part: RoutingPart,
     },
     /// `model:request`: a candidate is asked.
     Request(Call),
@@ -29,6 +39,50 @@ pub enum Entry {
     },
     /// Everything that most requests do not have.
     Detail(Box<Detail>),
+}
+
+/// One entry of what policies made of the candidates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RoutingPart {
+    /// `router:policies`
+    Policies,
+    /// `policy:result:<type>` of a policy, or `policy:error:<type>`.
+    Policy(usize),
+    /// `router:excludes`
+    Excludes,
+    /// `router:abstained`
+    Abstained,
+    /// `router:recap`
+    Recap,
+    /// `router:result`
+    Result,
+}
+
+impl Entry {
+    /// The entries that tell how a ranking came about.
+    pub fn of_routing(explained: Explained) -> impl Iterator<Item = Self> {
+        let is_choice = explained.note != Some(Note::SingleCandidate);
+        let has_abstained = explained.policies.iter().any(|policy| policy.part == Part::Abstained);
+        let mut parts = Vec::with_capacity(explained.policies.len() + 5);
+        if is_choice {
+            parts.push(RoutingPart::Policies);
+            parts.extend((0..explained.policies.len()).map(RoutingPart::Policy));
+        }
+        if !explained.exclusions.is_empty() {
+            parts.push(RoutingPart::Excludes);
+        }
+        if has_abstained {
+            parts.push(RoutingPart::Abstained);
+        }
+        if is_choice {
+            parts.push(RoutingPart::Recap);
+        }
+        if !explained.order.is_empty() {
+            parts.push(RoutingPart::Result);
+        }
+        let explained = Arc::new(explained);
+        parts.into_iter().map(move |part| Self::Routing { explained: Arc::clone(&explained), part })
+    }
 }
 
 /// For whom a model was called.

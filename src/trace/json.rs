@@ -1,6 +1,7 @@
 //! Entries as JSON: `{"panel", "message", "ts", "details"}`.
 
 use super::entry::{Answered, Call, Caller, Detail, Entry, Failure, Prompt};
+use super::routing;
 use super::steps::Step;
 use crate::budget::money::{Picodollars, write_usd_per_million};
 use crate::json::write::{Object, array, object};
@@ -68,6 +69,7 @@ impl Speller<'_> {
                 });
                 details.plain("note", "single_candidate_bypass");
             }),
+            Entry::Routing { explained, part } => routing::write_part(self, out, ts, explained, *part),
             Entry::Request(call) => write(out, asking(call.caller), "model:request", ts, |details| {
                 self.write_call(details, call);
             }),
@@ -231,12 +233,18 @@ impl Speller<'_> {
         self.snapshot.targets.get(index as usize)
     }
 
-    fn model(&self, index: u32) -> &str {
+    pub(super) fn model(&self, index: u32) -> &str {
         self.target(index).map_or("", |target| &target.model.id)
     }
 }
 
-fn write(out: &mut Vec<u8>, panel: &str, message: &str, ts: u32, details: impl FnOnce(&mut Object<'_>)) {
+pub(super) fn write(
+    out: &mut Vec<u8>,
+    panel: &str,
+    message: &str,
+    ts: u32,
+    details: impl FnOnce(&mut Object<'_>),
+) {
     object(out, |entry| {
         entry.plain("panel", panel);
         entry.plain("message", message);
@@ -310,7 +318,7 @@ fn usd(details: &mut Object<'_>, name: &str, amount: Picodollars) {
 }
 
 /// A point with four decimals; what is no number counts as 0.
-fn point(details: &mut Object<'_>, name: &str, value: f64) {
+pub(super) fn point(details: &mut Object<'_>, name: &str, value: f64) {
     let rounded = if value.is_finite() { (value * POINT_SCALE).round() / POINT_SCALE } else { 0.0 };
     // -0 would be spelled as such.
     let text = (rounded + 0.0).to_string();

@@ -11,8 +11,9 @@
 
 mod entry;
 mod json;
+mod routing;
 mod steps;
 
-pub use entry::{Answered, Call, Caller, Detail, Entry, Failure, IntentStatus, Prompt, Score};
+pub use entry::{Answered, Call, Caller, Detail, Entry, Failure, IntentStatus, Prompt, RoutingPart, Score};
 pub use json::{Audience, Intake, Speller};
 pub use steps::{Step, Steps};

@@ -4,6 +4,7 @@ mod configuration;
 mod past;
 mod policies;
 mod refusals;
+mod trace;
 
 use serde_json::{Value, json};
 
