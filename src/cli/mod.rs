@@ -19,7 +19,11 @@ use clap::{Args, Parser, Subcommand};
 use crate::config::Env;
 use crate::simulate::SimulatedArgs;
 use crate::store::home::Home;
-use usage::{GroupBy, OutputFormat, UsageOptions, parse_from, parse_to};
+use crate::store::reports::{Cursor, Filter};
+use crate::telemetry::labels::Outcome;
+use usage::{
+    GroupBy, OutputFormat, RecordsOptions, UsageOptions, parse_cursor, parse_from, parse_outcome, parse_to,
+};
 
 /// Self-hosted LLM gateway.
 #[derive(Debug, Parser)]
@@ -39,7 +43,7 @@ pub enum Command {
     /// Check a home directory and list every mistake
     Check(CheckArgs),
     /// Sum up the usage records of a home directory
-    Usage(UsageArgs),
+    Usage(Box<UsageArgs>),
     /// Run the simulated provider as a server of its own
     Simulate(Box<SimulateArgs>),
 }
@@ -80,25 +84,88 @@ pub struct CheckArgs {
 
 /// Flags of `usage`.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct UsageArgs {
-    /// Home directory [default: $ROUTERLY_HOME or ~/.routerly]
-    #[arg(long)]
-    pub home: Option<PathBuf>,
+    /// List single records instead.
+    #[command(subcommand)]
+    pub command: Option<UsageCommand>,
+    /// Which records.
+    #[command(flatten)]
+    pub filter: FilterArgs,
     /// What to sum up by
     #[arg(long, value_enum, default_value_t)]
     pub by: GroupBy,
-    /// First moment: 2026-01-31 or 2026-01-31T12:00:00Z
-    #[arg(long, value_parser = parse_from)]
-    pub from: Option<u64>,
-    /// Last day, or the moment before which records count
-    #[arg(long, value_parser = parse_to)]
-    pub to: Option<u64>,
     /// Print JSON
     #[arg(long, conflicts_with = "csv")]
     pub json: bool,
     /// Print comma-separated values
     #[arg(long)]
     pub csv: bool,
+}
+
+/// What `usage` does else.
+#[derive(Debug, Subcommand)]
+pub enum UsageCommand {
+    /// List single records, the newest first, as JSON Lines
+    Records(RecordsArgs),
+}
+
+/// Flags of `usage records`.
+#[derive(Debug, Args)]
+pub struct RecordsArgs {
+    /// Which records.
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// How many at most
+    #[arg(long, default_value_t = 20)]
+    pub limit: usize,
+    /// Go on where an earlier call has stopped: what it said on standard error
+    #[arg(long, value_parser = parse_cursor)]
+    pub after: Option<Cursor>,
+}
+
+/// Flags that choose records.
+#[derive(Debug, Args)]
+pub struct FilterArgs {
+    /// Home directory [default: $ROUTERLY_HOME or ~/.routerly]
+    #[arg(long)]
+    pub home: Option<PathBuf>,
+    /// Id of a project
+    #[arg(long)]
+    pub project: Option<String>,
+    /// Id of a project token
+    #[arg(long)]
+    pub token: Option<String>,
+    /// Id of a model
+    #[arg(long)]
+    pub model: Option<String>,
+    /// Name of a provider
+    #[arg(long)]
+    pub provider: Option<String>,
+    /// How the call ended, such as `error`
+    #[arg(long, value_parser = parse_outcome)]
+    pub outcome: Option<Outcome>,
+    /// First moment: 2026-01-31 or 2026-01-31T12:00:00Z
+    #[arg(long, value_parser = parse_from)]
+    pub from: Option<u64>,
+    /// Last day, or the moment before which records count
+    #[arg(long, value_parser = parse_to)]
+    pub to: Option<u64>,
+}
+
+impl FilterArgs {
+    fn filter(&self) -> Filter {
+        Filter {
+            from_ms: self.from,
+            to_ms: self.to,
+            project: self.project.clone(),
+            token: self.token.clone(),
+            model: self.model.clone(),
+            provider: self.provider.clone(),
+            outcome: self.outcome,
+            call_type: None,
+        }
+    }
 }
 
 /// Flags of `simulate`.
@@ -129,17 +196,25 @@ pub fn run(cli: Cli) -> ExitCode {
 }
 
 fn run_usage(args: &UsageArgs) -> ExitCode {
-    let home = match Home::resolve(args.home.as_deref(), &Env::from_process()) {
+    let filter = match &args.command {
+        Some(UsageCommand::Records(records)) => &records.filter,
+        None => &args.filter,
+    };
+    let home = match Home::resolve(filter.home.as_deref(), &Env::from_process()) {
         Ok(home) => home,
         Err(mistake) => return fail(&mistake.to_string()),
     };
+    let filter = filter.filter();
+    if let Some(UsageCommand::Records(records)) = &args.command {
+        let options = RecordsOptions { filter, limit: records.limit, after: records.after };
+        return usage::run_records(home.root(), &options).into();
+    }
     let format = match (args.json, args.csv) {
         (true, _) => OutputFormat::Json,
         (_, true) => OutputFormat::Csv,
         _ => OutputFormat::Table,
     };
-    let options = UsageOptions { by: args.by, from_ms: args.from, to_ms: args.to, format };
-    usage::run(home.root(), &options).into()
+    usage::run(home.root(), &UsageOptions { by: args.by, filter, format }).into()
 }
 
 /// Says on standard error why a command failed.

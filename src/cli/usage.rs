@@ -1,19 +1,16 @@
-//! `routerly usage`: what was called, and what it cost.
+//! `routerly usage`: what was called, and what it cost; single records.
 //!
-//! Owns the grouping of usage records and the shapes of the answer. Reads the files of a home directory, no more; works
-//! while a gateway runs on it.
+//! Owns the shapes of the answer. Reads the files of a home directory, no more; works while a gateway runs on it.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
 use crate::budget::counters::Counts;
 use crate::budget::money::Picodollars;
-use crate::store::journal::Facts;
-use crate::store::usage::{LineReader, NO_WORD, Reading, for_each_record};
+use crate::store::reports::{self, Cursor, Filter, Look};
 use crate::telemetry::labels::Outcome;
-use crate::telemetry::text::{TimestampFormatter, parse_timestamp_ms, push_integer, push_json_string};
+use crate::telemetry::text::{parse_timestamp_ms, push_integer, push_json_string};
 
 /// What records are summed by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -27,6 +24,8 @@ pub enum GroupBy {
     Token,
     /// The day, UTC.
     Day,
+    /// The hour, UTC.
+    Hour,
     /// The provider.
     Provider,
     /// How the call ended.
@@ -41,8 +40,21 @@ impl GroupBy {
             Self::Project => "project",
             Self::Token => "token",
             Self::Day => "day",
+            Self::Hour => "hour",
             Self::Provider => "provider",
             Self::Outcome => "outcome",
+        }
+    }
+
+    fn of_report(self) -> reports::GroupBy {
+        match self {
+            Self::Model => reports::GroupBy::Model,
+            Self::Project => reports::GroupBy::Project,
+            Self::Token => reports::GroupBy::Token,
+            Self::Day => reports::GroupBy::Day,
+            Self::Hour => reports::GroupBy::Hour,
+            Self::Provider => reports::GroupBy::Provider,
+            Self::Outcome => reports::GroupBy::Outcome,
         }
     }
 }
@@ -60,16 +72,25 @@ pub enum OutputFormat {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct UsageOptions {
     /// What records are summed by.
     pub by: GroupBy,
-    /// Records from this moment on, in milliseconds since the epoch; see [`parse_from`].
-    pub from_ms: Option<u64>,
-    /// Records before this moment; see [`parse_to`].
-    pub to_ms: Option<u64>,
+    /// Which records.
+    pub filter: Filter,
     /// The shape of the answer.
     pub format: OutputFormat,
+}
+
+/// Which records are to be listed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordsOptions {
+    /// Which records.
+    pub filter: Filter,
+    /// How many at most.
+    pub limit: usize,
+    /// Where to go on: what the last call has said.
+    pub after: Option<Cursor>,
 }
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
@@ -96,10 +117,44 @@ fn parse_date(text: &str) -> Option<u64> {
     (text.len() == "YYYY-MM-DD".len()).then(|| parse_timestamp_ms(&format!("{text}T00:00:00.000Z")))?
 }
 
+/// Reads `--outcome`.
+///
+/// # Errors
+/// With a sentence for the user.
+pub fn parse_outcome(text: &str) -> Result<Outcome, String> {
+    Outcome::ALL.iter().copied().find(|outcome| outcome.as_str() == text).ok_or_else(|| {
+        let words: Vec<_> = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect();
+        format!("`{text}` is none of {}", words.join(", "))
+    })
+}
+
+/// Reads `--after`.
+///
+/// # Errors
+/// With a sentence for the user.
+pub fn parse_cursor(text: &str) -> Result<Cursor, String> {
+    Cursor::parse(text).ok_or_else(|| format!("`{text}` is not what an earlier call has said"))
+}
+
 /// Runs the command on standard output; returns the process's exit code: 0, or 1 when the files cannot be read.
 pub fn run(home: &Path, options: &UsageOptions) -> u8 {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let result = report(home, options, &mut out).and_then(|()| out.flush());
+    exit_code(home, report(home, options, &mut out).and_then(|()| out.flush()))
+}
+
+/// Like [`run`], for single records.
+pub fn run_records(home: &Path, options: &RecordsOptions) -> u8 {
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let next = records(home, options, &mut out).and_then(|next| out.flush().map(|()| next));
+    drop(out);
+    if let Ok(Some(next)) = &next {
+        // Standard output holds records alone.
+        let _ = writeln!(io::stderr(), "more: --after {}", next.text());
+    }
+    exit_code(home, next.map(|_| ()))
+}
+
+fn exit_code(home: &Path, result: io::Result<()>) -> u8 {
     match result {
         Ok(()) => 0,
         // The reader of the pipe has seen enough.
@@ -117,15 +172,21 @@ pub fn run(home: &Path, options: &UsageOptions) -> u8 {
 /// # Errors
 /// From reading the files or from writing to `out`.
 pub fn report(home: &Path, options: &UsageOptions, out: &mut dyn Write) -> io::Result<()> {
-    let mut sums = Sums::default();
-    let mut reader = LineReader::default();
-    let mut unreadable = 0;
-    let stats = for_each_record(&home.join("data"), |line| match reader.read(line) {
-        Some(record) => sums.add(&record, options),
-        None => unreadable += 1,
-    })?;
-    let answer =
-        Answer { by: options.by, rows: sums.sorted(options.by), unreadable: unreadable + stats.unreadable };
+    let look = Look::take(&home.join("data"))?;
+    let report = look.aggregate(options.by.of_report(), &options.filter)?;
+    let rows = report.groups.into_iter().map(|group| {
+        let key = if group.key.is_empty() { "(none)".to_owned() } else { group.key };
+        let counts = Counts {
+            calls: group.sums.calls,
+            errors: group.errors,
+            input_tokens: group.sums.input,
+            output_tokens: group.sums.output,
+            cached_input_tokens: group.sums.cached,
+            cost: Picodollars(group.sums.cost),
+        };
+        (key, counts)
+    });
+    let answer = Answer { by: options.by, rows: rows.collect(), unreadable: report.unreadable };
     let text = match options.format {
         OutputFormat::Table => answer.table(),
         OutputFormat::Json => answer.json(),
@@ -134,64 +195,18 @@ pub fn report(home: &Path, options: &UsageOptions, out: &mut dyn Write) -> io::R
     out.write_all(text.as_bytes())
 }
 
-/// One record, counted.
-fn counts(facts: &Facts) -> Counts {
-    Counts {
-        calls: 1,
-        // Records of other programs may not say how they ended.
-        errors: u64::from(facts.outcome != NO_WORD && usize::from(facts.outcome) != Outcome::Success.index()),
-        input_tokens: facts.input,
-        output_tokens: facts.output,
-        cached_input_tokens: facts.cached,
-        cost: facts.cost,
+/// Writes records to `out`, a line each, the newest first. Returns where to go on; none when these were the last.
+///
+/// # Errors
+/// From reading the files or from writing to `out`.
+pub fn records(home: &Path, options: &RecordsOptions, out: &mut dyn Write) -> io::Result<Option<Cursor>> {
+    let look = Look::take(&home.join("data"))?;
+    let page = look.page(&options.filter, options.after, options.limit)?;
+    for record in &page.records {
+        out.write_all(record)?;
+        out.write_all(b"\n")?;
     }
-}
-
-#[derive(Default)]
-struct Sums {
-    rows: HashMap<String, Counts>,
-    formatter: TimestampFormatter,
-}
-
-impl Sums {
-    fn add(&mut self, record: &Reading<'_>, options: &UsageOptions) {
-        let unix_ms = Some(record.facts.finished_ms).filter(|unix_ms| *unix_ms > 0);
-        let is_in = |bound: Option<u64>, test: fn(u64, u64) -> bool| {
-            bound.is_none_or(|bound| unix_ms.is_some_and(|unix_ms| test(unix_ms, bound)))
-        };
-        if !is_in(options.from_ms, |at, from| at >= from) || !is_in(options.to_ms, |at, to| at < to) {
-            return;
-        }
-        let day = unix_ms.map(|unix_ms| self.formatter.format(unix_ms));
-        let key = match options.by {
-            GroupBy::Model => record.ids.model,
-            GroupBy::Project => record.ids.project,
-            GroupBy::Token => record.ids.token,
-            GroupBy::Day => day.as_ref().map_or("", |day| &day.as_str()[.."YYYY-MM-DD".len()]),
-            GroupBy::Provider => record.ids.provider,
-            GroupBy::Outcome => {
-                Outcome::ALL.get(usize::from(record.facts.outcome)).map_or("", |outcome| outcome.as_str())
-            }
-        };
-        let key = if key.is_empty() { "(none)" } else { key };
-        let counts = counts(&record.facts);
-        match self.rows.get_mut(key) {
-            Some(row) => row.merge(&counts),
-            None => {
-                self.rows.insert(key.to_owned(), counts);
-            }
-        }
-    }
-
-    /// Days in their order, anything else by cost, the dearest first.
-    fn sorted(self, by: GroupBy) -> Vec<(String, Counts)> {
-        let mut rows: Vec<_> = self.rows.into_iter().collect();
-        rows.sort_by(|(a_key, a), (b_key, b)| match by {
-            GroupBy::Day => a_key.cmp(b_key),
-            _ => b.cost.cmp(&a.cost).then(b.calls.cmp(&a.calls)).then_with(|| a_key.cmp(b_key)),
-        });
-        rows
-    }
+    Ok(page.next)
 }
 
 struct Answer {
@@ -379,6 +394,10 @@ not readable as records: 1
             (GroupBy::Project, vec![("p2", 2), ("p1", 2)]),
             (GroupBy::Token, vec![("(none)", 3), ("t", 1)]),
             (GroupBy::Day, vec![("2026-01-01", 1), ("2026-01-02", 1), ("2026-01-03", 2)]),
+            (
+                GroupBy::Hour,
+                vec![("2026-01-01T23", 1), ("2026-01-02T00", 1), ("2026-01-03T00", 1), ("2026-01-03T10", 1)],
+            ),
             (GroupBy::Provider, vec![("a", 3), ("(none)", 1)]),
             (GroupBy::Outcome, vec![("client_closed", 1), ("success", 2), ("error", 1)]),
         ];
@@ -410,8 +429,11 @@ not readable as records: 1
         ];
         for (from, to, calls) in cases {
             let options = UsageOptions {
-                from_ms: from.map(|text| parse_from(text).unwrap()),
-                to_ms: to.map(|text| parse_to(text).unwrap()),
+                filter: Filter {
+                    from_ms: from.map(|text| parse_from(text).unwrap()),
+                    to_ms: to.map(|text| parse_to(text).unwrap()),
+                    ..Filter::default()
+                },
                 format: OutputFormat::Json,
                 ..UsageOptions::default()
             };
@@ -420,6 +442,28 @@ not readable as records: 1
         }
         assert!(parse_from("soon").unwrap_err().contains("`soon`"));
         assert!(parse_to("2026-13-01").is_err());
+    }
+
+    #[test]
+    fn records_come_page_by_page_the_newest_first() {
+        let home = home();
+        let mut options = RecordsOptions { limit: 1, ..RecordsOptions::default() };
+        let mut seen = vec![];
+        for _ in 0..3 {
+            let mut out = vec![];
+            options.after = records(home.path(), &options, &mut out).unwrap();
+            let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
+            seen.push(value["id"].as_str().unwrap().to_owned());
+            if options.after.is_none() {
+                break;
+            }
+        }
+        // The fourth waits in a journal.
+        assert_eq!((seen, options.after), (vec!["3".into(), "2".into(), "1".into()], None));
+        assert_eq!(run_records(home.path(), &options), 0);
+        options.after = Some(parse_cursor("1-1").unwrap());
+        assert_eq!(run_records(home.path(), &options), 1, "of a file that is not there");
+        assert!(parse_cursor("x").is_err() && parse_outcome("bad").unwrap_err().contains("client_closed"));
     }
 
     #[test]

@@ -10,6 +10,7 @@ pub mod files;
 pub mod home;
 pub mod journal;
 pub mod lock;
+pub mod reports;
 pub mod responses;
 pub mod rollup;
 pub mod secret;

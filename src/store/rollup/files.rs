@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use super::format::{Damaged, Reader, put_bytes, put_number, put_text, unwrap, wrap};
 use super::table::Table;
-use crate::store::usage::{segment_paths, usage_path};
+use crate::store::usage::{segment_paths, segments_dir, usage_path};
 
 const ROLLUP_MAGIC: &[u8; 8] = b"rtlyrol\n";
 const CHECKPOINT_MAGIC: &[u8; 8] = b"rtlychk\n";
@@ -192,6 +192,30 @@ impl SegmentRollup {
         let Ok(file) = fs::read(rollup_path(data_dir, &segment.path)) else { return false };
         Self::head(&file).is_ok_and(|(.., fingerprint)| fingerprint == segment.fingerprint)
     }
+}
+
+/// The rows of segments that were deleted because their time was over.
+///
+/// # Errors
+/// From the file system.
+pub fn retired_rollups(data_dir: &Path) -> io::Result<Vec<SegmentRollup>> {
+    let entries = match fs::read_dir(rollups_dir(data_dir)) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(vec![]),
+        Err(error) => return Err(error),
+    };
+    let mut retired = vec![];
+    for entry in entries {
+        let path = entry?.path();
+        let segment = path.with_extension("json");
+        let is_there = segment.file_name().is_none_or(|name| segments_dir(data_dir).join(name).exists());
+        if is_there || path.extension().is_none_or(|extension| extension != "rollup") {
+            continue;
+        }
+        let rollup = fs::read(&path).ok().and_then(|file| SegmentRollup::decode(&file).ok());
+        retired.extend(rollup.filter(|rollup| rollup.is_retired));
+    }
+    Ok(retired)
 }
 
 /// Whether the segment of this name was deleted because its time was over.

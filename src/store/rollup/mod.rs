@@ -29,9 +29,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub use files::{
-    Checkpoint, Fingerprint, FirstLine, Segment, SegmentRollup, open_usage_file, rollup_path, rollups_dir,
-    segments,
+    Checkpoint, Fingerprint, FirstLine, Segment, SegmentRollup, open_usage_file, retired_rollups,
+    rollup_path, rollups_dir, segments,
 };
+pub(crate) use restore::for_each_between;
 pub use restore::{Part, Restored};
 pub use table::{Key, NO_HOUR, Names, Sums, Table};
 
@@ -184,6 +185,12 @@ impl Rollups {
             self.next_checkpoint = Some(now + CHECKPOINT_INTERVAL + pause);
             self.is_dirty = false;
         }
+        self.events()
+    }
+
+    /// Waits for everything that is under way in the background.
+    pub fn wait(&mut self) -> Vec<Event> {
+        self.worker.wait();
         self.events()
     }
 

@@ -31,7 +31,7 @@ impl Part {
 
 /// Hands the records between two places of a usage file to `each`, with the bytes where they lie. Returns how many lines
 /// are none.
-pub(super) fn for_each_between(
+pub(crate) fn for_each_between(
     file: &File,
     from: u64,
     to: u64,

@@ -109,12 +109,17 @@ impl Worker {
 
     /// Waits for all jobs; what takes long is left for the next start.
     pub(super) fn hurry(&self) {
-        let (told, is_done) = sync_channel(1);
         self.hurries.store(true, Ordering::Relaxed);
+        self.wait();
+        self.hurries.store(false, Ordering::Relaxed);
+    }
+
+    /// Waits for all jobs.
+    pub(super) fn wait(&self) {
+        let (told, is_done) = sync_channel(1);
         self.send(Job::Tell(told));
         // A thread that is gone does nothing more.
         let _ = is_done.recv();
-        self.hurries.store(false, Ordering::Relaxed);
     }
 
     fn send(&self, job: Job) {

@@ -28,7 +28,7 @@ pub struct Conversion {
 }
 
 /// Whether the file is an array: its first character that is no space.
-pub(super) fn is_array(path: &Path) -> io::Result<bool> {
+pub(crate) fn is_array(path: &Path) -> io::Result<bool> {
     Ok(starts_array(BufReader::new(File::open(path)?).fill_buf()?))
 }
 

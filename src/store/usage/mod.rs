@@ -9,6 +9,8 @@ mod fold;
 mod line;
 mod lines;
 mod merger;
+#[cfg(test)]
+mod naive_tests;
 mod reading;
 mod record;
 mod scan;
@@ -26,12 +28,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use convert::Conversion;
+pub(crate) use convert::is_array;
 pub use fold::Fold;
 pub use lines::{Line, for_each_line, for_each_line_backwards};
 pub use merger::{MergeStats, MergedOpen, Merger, OpenReport};
+#[cfg(test)]
+pub(crate) use naive_tests::for_each_record;
 pub use reading::{LineReader, NO_WORD, Reading, RecordIds};
 pub use record::{CacheUse, UsageRecord};
-pub use scan::{ScanStats, for_each_record};
+pub(crate) use scan::{ScanStats, scan_file};
 pub use segment::{segment_paths, segments_dir, usage_path};
 
 use crate::limits::{JOURNAL_BYTES_DEFAULT, USAGE_LINE_BYTES_MAX, USAGE_SEGMENT_BYTES_DEFAULT};
@@ -39,6 +44,7 @@ use crate::telemetry::text::TimestampFormatter;
 use line::LineHead;
 use segment::{SegmentFile, free_segment_path};
 use syncer::SyncJob;
+pub(crate) use tail::find_new_in;
 
 const DAY_MS: u64 = 24 * 60 * 60 * 1000;
 

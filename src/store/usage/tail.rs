@@ -26,6 +26,23 @@ const SLACK_MS: u64 = 60_000;
 /// further as long as records are not older than the batch: after a power cut a journal's counters may be as old as the
 /// kernel's last write-back.
 pub(super) fn find_new(batch: &[u8], data_dir: &Path, tail_bytes_min: u64) -> io::Result<Vec<bool>> {
+    let mut paths: Vec<PathBuf> = segment_paths(data_dir)?;
+    paths.push(usage_path(data_dir));
+    let files = paths.iter().rev().filter_map(|path| match File::open(path) {
+        Ok(file) => Some(file.metadata().map(|metadata| (file, metadata.len()))),
+        // Removed by hand, or between a rotation and the new file.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(Err(error)),
+    });
+    find_new_in(batch, files, tail_bytes_min)
+}
+
+/// The same in these files, the newest first, each up to a length.
+pub(crate) fn find_new_in<F: std::borrow::Borrow<File>>(
+    batch: &[u8],
+    files: impl Iterator<Item = io::Result<(F, u64)>>,
+    tail_bytes_min: u64,
+) -> io::Result<Vec<bool>> {
     let mut wanted: HashSet<Vec<u8>> = HashSet::new();
     let mut oldest_ms = u64::MAX;
     for line in lines(batch) {
@@ -37,16 +54,9 @@ pub(super) fn find_new(batch: &[u8], data_dir: &Path, tail_bytes_min: u64) -> io
         return Ok(lines(batch).map(|_| true).collect());
     }
     let mut search = Search { missing: wanted, scanned_bytes: 0, tail_bytes_min, oldest_ms };
-    let mut paths: Vec<PathBuf> = segment_paths(data_dir)?;
-    paths.push(usage_path(data_dir));
-    for path in paths.iter().rev() {
-        let file = match File::open(path) {
-            Ok(file) => file,
-            // Removed by hand, or between a rotation and the new file.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            Err(error) => return Err(error),
-        };
-        if search.file(&file)? {
+    for file in files {
+        let (file, length) = file?;
+        if search.file(file.borrow(), length)? {
             break;
         }
     }
@@ -71,8 +81,8 @@ struct Search {
 
 impl Search {
     /// Searches one file from its end; true when there is no need to look at older ones.
-    fn file(&mut self, file: &File) -> io::Result<bool> {
-        let mut end = file.metadata()?.len();
+    fn file(&mut self, file: &File, length: u64) -> io::Result<bool> {
+        let mut end = length;
         // The start of a line whose rest was in the block read before.
         let mut line_end: Vec<u8> = vec![];
         while end > 0 {
