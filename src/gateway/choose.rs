@@ -67,6 +67,9 @@ pub(super) async fn ranked(
         Ok(()) => {
             let readings = exchange.view.readings(&exchange.shard.mailbox);
             let inputs = inputs(exchange, policies, asked.body, &readings);
+            if policies.asks.state {
+                fill_state(exchange, &mut pool);
+            }
             let told = match pool.narrow(&snapshot.routing.traits, policies, &inputs) {
                 Ok(()) if policies.asks.calls && pool.is_open() && !pool.left().any(is_preferred) => {
                     // Boxed, so that the others do not carry its room.
@@ -92,6 +95,9 @@ pub(super) async fn ranked(
     if let Some(place) = ranked.iter().position(|target| is_preferred(*target)) {
         ranked[..=place].rotate_right(1);
     }
+    if let (true, Some(first)) = (policies.asks.state, ranked.first()) {
+        exchange.view.tries(*first, exchange.shard.unix_ms(clock::now()));
+    }
     Ok(ranked)
 }
 
@@ -99,6 +105,13 @@ pub(super) async fn ranked(
 pub(super) fn policies<'s>(snapshot: &'s Snapshot, request: &Request) -> Option<&'s Policies> {
     let policies = snapshot.routing.projects[request.project as usize].as_deref();
     policies.filter(|_| request.endpoint != Endpoint::CountTokens)
+}
+
+/// Tells the pool what this core knows of its candidates at the moment.
+fn fill_state(exchange: &Exchange<'_>, pool: &mut Pool) {
+    for candidate in pool.candidates_mut() {
+        candidate.standing.tried_ms = exchange.view.tried_ms(candidate.target);
+    }
 }
 
 fn inputs<'v>(exchange: &Exchange<'_>, policies: &Policies, body: &[u8], readings: &'v View) -> Inputs<'v> {

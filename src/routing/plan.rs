@@ -99,7 +99,7 @@ pub struct Policies {
 pub struct Asks {
     /// The request's [`Needs`](crate::dialect::Needs).
     pub needs: bool,
-    /// [`Standing::cooldown_until_ms`](super::Standing), `is_broken` and `is_probing`.
+    /// [`Standing::cooldown_until_ms`](super::Standing), `is_broken` and `tried_ms`.
     pub state: bool,
     /// [`Standing::headroom`](super::Standing).
     pub headroom: bool,

@@ -30,8 +30,9 @@ pub struct Standing {
     pub is_exhausted: bool,
     /// Its breaker is open.
     pub is_broken: bool,
-    /// A request tries already whether it works again.
-    pub is_probing: bool,
+    /// When a request was last sent to it first of all, in milliseconds since the Unix epoch; 0: not yet. This core's own
+    /// knowledge: of a model that was left alone it is the try whether it works again.
+    pub tried_ms: u64,
     /// Until when its provider refuses calls, in milliseconds since the Unix epoch; 0: it does not.
     pub cooldown_until_ms: u64,
     /// What is left of its nearest limit, 0 to 1; see [`super::headroom`].
@@ -40,7 +41,7 @@ pub struct Standing {
 
 impl Default for Standing {
     fn default() -> Self {
-        Self { is_exhausted: false, is_broken: false, is_probing: false, cooldown_until_ms: 0, headroom: 1.0 }
+        Self { is_exhausted: false, is_broken: false, tried_ms: 0, cooldown_until_ms: 0, headroom: 1.0 }
     }
 }
 

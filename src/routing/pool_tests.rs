@@ -525,7 +525,7 @@ fn any_past() -> impl Strategy<Value = Past> {
             Standing {
                 is_exhausted: out && broken,
                 is_broken: broken && probing,
-                is_probing: probing,
+                tried_ms: if probing { NOW - 1_000 } else { 0 },
                 cooldown_until_ms: cool * NOW / 2,
                 headroom,
             }

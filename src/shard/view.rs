@@ -1,6 +1,6 @@
 //! A snapshot together with this core's pools for it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -35,6 +35,9 @@ pub struct View {
     /// The newest numbers of past calls under the indexes of this generation, and the number of the last publication
     /// that was looked at.
     readings: RefCell<(u64, Rc<Readings>)>,
+    /// When each target was last the first choice of a request that asked how it does, in milliseconds since the Unix
+    /// epoch.
+    tried_ms: Vec<Cell<u64>>,
 }
 
 impl AsRef<Plan> for View {
@@ -59,7 +62,18 @@ impl View {
         };
         let pools = snapshot.endpoints.iter().map(pool_of).collect();
         let usage_shapes = snapshot.endpoints.iter().map(|_| RefCell::default()).collect();
-        Self { snapshot, pools, usage_shapes, readings: RefCell::default() }
+        let tried_ms = snapshot.targets.iter().map(|_| Cell::default()).collect();
+        Self { snapshot, pools, usage_shapes, readings: RefCell::default(), tried_ms }
+    }
+
+    /// When a target was last tried; see [`View::tries`].
+    pub fn tried_ms(&self, target: usize) -> u64 {
+        self.tried_ms[target].get()
+    }
+
+    /// Notes that a request is about to be sent to a target first of all.
+    pub fn tries(&self, target: usize, unix_ms: u64) {
+        self.tried_ms[target].set(unix_ms);
     }
 
     /// What is known of past calls: one comparison when nothing new was published. Empty until the first publication

@@ -10,8 +10,9 @@ fn failing(row: &HealthRow) -> f64 {
     if row.calls > 0.0 { row.failures / row.calls } else { 0.0 }
 }
 
-/// Why a model is left alone: too many of its last calls failed, and the wait for another try is not over or somebody
-/// else tries. Fewer calls than `minSamples` prove nothing. The breaker of the model's endpoint counts as well.
+/// Why a model is left alone: too many of its last calls failed, and it failed or was tried again less than a half-life ago.
+/// So one request at a time finds out. Fewer calls than `minSamples` prove nothing. The breaker of the model's endpoint
+/// counts as well.
 #[inline]
 pub(in crate::routing) fn exclusion(
     row: &HealthRow,
@@ -26,8 +27,8 @@ pub(in crate::routing) fn exclusion(
     if row.samples < rules.min_samples || failing < rules.circuit_breaker || row.calls <= 0.0 {
         return None;
     }
-    let retry_at_ms = row.last_failure_ms.saturating_add(rules.half_life_ms);
-    (now_ms < retry_at_ms || standing.is_probing).then_some(Reason::Health { failing, retry_at_ms })
+    let retry_at_ms = row.last_failure_ms.max(standing.tried_ms).saturating_add(rules.half_life_ms);
+    (now_ms < retry_at_ms).then_some(Reason::Health { failing, retry_at_ms })
 }
 
 /// 1 less the share of failures, as if `pseudoCounts` calls had succeeded before.
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_failing_model_is_left_alone_until_the_half_life_has_passed() {
-        let probing = Standing { is_probing: true, ..Standing::default() };
+        let tried = |ago_ms| Standing { tried_ms: NOW - ago_ms, ..Standing::default() };
         let free = Standing::default();
         let open_again = HealthRules { circuit_breaker: 0.0, ..RULES };
         let cases = [
@@ -85,8 +86,15 @@ mod tests {
             ("at the threshold", row(9.0, 10.0, 10, 1), RULES, free, true),
             ("just before the other try", row(9.0, 9.0, 9, 299_999), RULES, free, true),
             ("another try", row(9.0, 9.0, 9, 300_000), RULES, free, false),
-            ("somebody else tries", row(9.0, 9.0, 9, 300_000), RULES, probing, true),
-            ("nothing to try", row(0.0, 9.0, 9, 300_000), RULES, probing, false),
+            ("somebody else tries", row(9.0, 9.0, 9, 400_000), RULES, tried(299_999), true),
+            (
+                "the try is over, and nothing is known of it",
+                row(9.0, 9.0, 9, 700_000),
+                RULES,
+                tried(300_000),
+                false,
+            ),
+            ("nothing to try", row(0.0, 9.0, 9, 300_000), RULES, tried(1), false),
         ];
         for (name, row, rules, standing, excluded) in cases {
             let reason = exclusion(&row, &rules, &standing, NOW);
