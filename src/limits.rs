@@ -48,6 +48,16 @@ pub const CONTROL_QUEUE_MAX: usize = 1024;
 // --- trace
 /// Longest text of a prompt or an answer in a trace, in bytes; cut at a character's edge.
 pub const TRACE_PROMPT_BYTES_MAX: usize = 16 * KIB;
+/// How long a finished trace can be looked at live, in milliseconds. Source: the routing specification, section 10.
+pub const TRACE_LIVE_MS: u64 = 300_000;
+/// Messages on their way to the thread that keeps traces. Beyond it traces are dropped and counted.
+pub const TRACE_QUEUE_MAX: usize = 64;
+/// How long the cores have to say which recent traces they hold, in milliseconds: some ticks.
+pub const TRACE_ANSWER_MS: u64 = 4 * DEADLINE_TICK_MS;
+/// Most recent traces in one answer.
+pub const TRACES_LISTED_MAX: usize = 1_000;
+/// Longest file of kept traces, in bytes: one is read whole to find a trace in it.
+pub const TRACE_SEGMENT_BYTES_MAX: u64 = 8 * MIB as u64;
 
 // --- shard
 /// Byte vectors for heads that a core keeps for reuse.

@@ -40,7 +40,18 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("mailbox::reply", &[]),
     // A change of files is made of the control thread's own draft.
     ("mailbox::office", &["config::Mistake", "store::edit"]),
-    ("mailbox", &["config::settings", "limits", "routing::metrics", "snapshot", "store::responses"]),
+    (
+        "mailbox",
+        &[
+            "config::settings",
+            "limits",
+            "routing::metrics",
+            "snapshot",
+            "store::responses",
+            "telemetry::ids",
+            "trace",
+        ],
+    ),
     // The data plane, from the socket up
     ("net", &["limits"]),
     ("upstream", &["clock", "http1", "limits", "mailbox::Reply", "net"]),
@@ -67,7 +78,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     // An answer of the model that the policy `llm` asks is read as JSON.
     ("routing", &["config", "dialect", "json", "limits", "snapshot"]),
     // Names are looked up in the snapshot when a trace is spelled, not while the request runs.
-    ("trace", &["budget::money", "dialect", "json", "limits", "routing", "snapshot", "telemetry"]),
+    ("trace", &["budget::money", "config", "dialect", "json", "limits", "routing", "snapshot", "telemetry"]),
     ("respond", &["auth", "http1", "telemetry::labels", "upstream"]),
     // The journal's writing end is a core's; merging it is the control thread's.
     (
@@ -77,6 +88,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "cache",
             "budget::plan",
             "clock",
+            "config::settings",
             "dialect::UsageShape",
             "limits",
             "mailbox",
@@ -87,6 +99,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "snapshot",
             "store::journal",
             "telemetry",
+            "trace",
             "upstream",
         ],
     ),
@@ -174,6 +187,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "snapshot",
             "store",
             "telemetry",
+            "trace",
         ],
     ),
     // Boot: puts everything together

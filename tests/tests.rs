@@ -34,4 +34,5 @@ mod simulate;
 mod support;
 mod takeover;
 mod tls;
+mod traces;
 mod translate;

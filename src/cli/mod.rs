@@ -7,6 +7,7 @@ mod handover;
 mod service;
 pub mod simulate;
 pub mod start;
+pub mod trace;
 mod upgrade;
 pub mod usage;
 
@@ -44,6 +45,8 @@ pub enum Command {
     Check(CheckArgs),
     /// Sum up the usage records of a home directory
     Usage(Box<UsageArgs>),
+    /// Show what happened to a request, by the id in its answer's x-routerly-trace-id
+    Trace(TraceArgs),
     /// Run the simulated provider as a server of its own
     Simulate(Box<SimulateArgs>),
 }
@@ -168,6 +171,19 @@ impl FilterArgs {
     }
 }
 
+/// Flags of `trace`.
+#[derive(Debug, Args)]
+pub struct TraceArgs {
+    /// The request's id
+    pub id: String,
+    /// Home directory [default: $ROUTERLY_HOME or ~/.routerly]
+    #[arg(long)]
+    pub home: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Flags of `simulate`.
 #[derive(Debug, Args)]
 pub struct SimulateArgs {
@@ -191,6 +207,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Start(args) => start::run(&args),
         Command::Check(args) => check::run(args.home.as_deref(), args.import_dry_run).into(),
         Command::Usage(args) => run_usage(&args),
+        Command::Trace(args) => trace::run(&args),
         Command::Simulate(args) => simulate::run(&args),
     }
 }

@@ -20,8 +20,9 @@ use crate::cache::Caches;
 use crate::clock;
 use crate::config::settings::{Driver, LogFormat};
 use crate::config::{Env, Settings};
+use crate::control::archive::{self, Archive};
 use crate::control::{self, Control, keeper};
-use crate::mailbox::{Mailbox, ToControl, ToKeeper, ToOffice};
+use crate::mailbox::{Mailbox, ToControl, ToKeeper, ToOffice, ToTraces};
 use crate::net::driver::DriverChoice;
 use crate::net::listener::Listeners;
 use crate::net::process;
@@ -119,9 +120,19 @@ fn start(args: &StartArgs) -> Result<(), String> {
         Doors::new(&listeners, &lock).map_err(|error| format!("cannot copy a descriptor: {error}"))?;
     let doors = Arc::new(doors);
     let signals = listen_for_signals(&mailbox, &doors, Upgrade::of_this_process(args.demo))?;
-    let keeper = start_keeper(&home, loaded.keys, &settings, inboxes.keeper, log.thread_end())?;
+    let keys = Arc::new(loaded.keys);
+    let keeper = start_keeper(&home, Arc::clone(&keys), &settings, inboxes.keeper, log.thread_end())?;
     let office = Office::new(home.clone(), Arc::clone(&mailbox), &login_key, loaded.accounts);
     let office = start_office(office, inboxes.office, log.thread_end())?;
+    let archive = Archive {
+        bounds: settings.traces,
+        is_alone: predecessor.is_none(),
+        data: home.data_directory(),
+        keys,
+        mailbox: Arc::clone(&mailbox),
+        metrics: metrics.clone(),
+    };
+    let archive = start_archive(archive, inboxes.traces, log.thread_end())?;
     let resolver =
         ResolverThreads::start().map_err(|error| format!("cannot start resolver threads: {error}"))?;
     let prover = Prover::start(process::give_way)
@@ -227,6 +238,10 @@ fn start(args: &StartArgs) -> Result<(), String> {
     if keeper.join().is_err() {
         failed.get_or_insert_with(|| "the thread that keeps responses ended with a panic".to_owned());
     }
+    mailbox.finish_traces();
+    if archive.join().is_err() {
+        failed.get_or_insert_with(|| "the thread that keeps traces ended with a panic".to_owned());
+    }
     signals.close();
     log::info("stopped", &[]);
     log::uninstall();
@@ -241,7 +256,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
 /// Starts the thread that keeps responses. A directory that cannot be read does not keep the gateway from starting.
 fn start_keeper(
     home: &Home,
-    keys: Keys,
+    keys: Arc<Keys>,
     settings: &Settings,
     inbox: Receiver<ToKeeper>,
     log_end: ThreadLog,
@@ -276,6 +291,21 @@ fn start_office(
             admin::run(office, &inbox);
         })
         .map_err(|error| format!("cannot start the thread of the management API: {error}"))
+}
+
+/// Starts the thread that keeps traces.
+fn start_archive(
+    archive: Archive,
+    inbox: Receiver<ToTraces>,
+    log_end: ThreadLog,
+) -> Result<JoinHandle<()>, String> {
+    std::thread::Builder::new()
+        .name("traces".to_owned())
+        .spawn(move || {
+            log::install(log_end);
+            archive::run(&archive, &inbox);
+        })
+        .map_err(|error| format!("cannot start the thread that keeps traces: {error}"))
 }
 
 fn lines(mistakes: &[crate::config::Mistake]) -> String {

@@ -6,6 +6,8 @@
 //! Source: the project's configuration specification, sections 2 and 3; the deadlines and bounds are this
 //! project's own.
 
+mod traces;
+
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +22,8 @@ use super::media::MediaSettings;
 use super::mistake::{Mistake, Path, Sink, describe, quote};
 use crate::limits::MIB;
 use crate::provider::Endpoint;
+
+pub use traces::{KeepTraces, TracesSettings};
 
 /// One day in milliseconds: the longest of all deadlines. A longer one is a unit mistaken.
 const DAY_MS: u64 = 86_400_000;
@@ -152,6 +156,10 @@ pub struct Settings {
     pub cache_bytes_max: usize,
     /// Media at URLs.
     pub media: MediaSettings,
+    /// Traces of requests.
+    pub traces: TracesSettings,
+    /// `tracePrompts`, default false: traces have what clients say and models answer, encrypted where they are kept.
+    pub trace_prompts: bool,
     /// Client side.
     pub server: ServerSettings,
     /// Provider side.
@@ -328,12 +336,14 @@ impl Settings {
                 .integer("responseCacheBytesMax", 0..=64 * 1024 * MIB as u64)
                 .map_or(64 * MIB, |bytes| bytes as usize),
             media: MediaSettings::read(f),
+            traces: TracesSettings::read(f),
+            trace_prompts: f.bool("tracePrompts").unwrap_or(false),
             server: ServerSettings::read(f),
             upstream: UpstreamSettings::read(f, env, over.mistakes),
             overridden: over.names,
         };
         // Keys of other parts of the product, which are kept and not read here.
-        f.also_known(&["cluster", "tracePrompts", "webhookAllowHosts", "users", "version", "scope"]);
+        f.also_known(&["cluster", "webhookAllowHosts", "users", "version", "scope"]);
         f.finish();
         settings
     }

@@ -3,6 +3,7 @@
 //! Owns the merge of the journals, the sums of the counters, the reload of the configuration and the rendering of
 //! the metrics page. It never touches a socket of the data plane.
 
+pub mod archive;
 mod books;
 pub mod keeper;
 mod readings;
@@ -23,7 +24,7 @@ use crate::config::settings::{LogLevel, Settings};
 use crate::config::{Config, Env};
 use crate::dialect::ProofKey;
 use crate::limits::WATCH_INTERVAL_MS;
-use crate::mailbox::{Change, Changed, Edit, Mailbox, ToControl, ToKeeper};
+use crate::mailbox::{Change, Changed, Edit, Mailbox, ToControl, ToKeeper, ToTraces};
 use crate::snapshot::Snapshot;
 use crate::store::edit::Draft;
 use crate::store::home::{self, Home};
@@ -289,7 +290,7 @@ impl State {
     fn put_in_force(&mut self, snapshot: Arc<Snapshot>, why: &'static str) {
         self.control.log.set_level(level_of(&snapshot));
         self.control.metrics.control.config_generation.set(snapshot.generation);
-        let responses = snapshot.config.settings().responses;
+        let (responses, traces) = (snapshot.config.settings().responses, snapshot.config.settings().traces);
         let waiting = self.started_with.restart_needed(snapshot.config.settings());
         let fields = [("generation", Value::Integer(snapshot.generation)), ("why", Value::Text(why))];
         self.books.begin_generation(Arc::clone(&snapshot));
@@ -299,6 +300,7 @@ impl State {
         log::info("configuration in force", &fields);
         // A full queue is no reason to wait here: the next reload says it again.
         let _ = self.control.mailbox.send_to_keeper(ToKeeper::Bounds(responses));
+        let _ = self.control.mailbox.send_to_traces(ToTraces::Bounds(traces));
         for name in waiting {
             log::warn("a changed setting waits for a restart", &[("setting", Value::Text(name))]);
         }

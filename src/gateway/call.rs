@@ -13,6 +13,7 @@ use crate::json::facts::{RequestFacts, request_facts};
 use crate::respond::GatewayError;
 use crate::snapshot::Snapshot;
 use crate::telemetry::labels::Endpoint;
+use crate::trace::Entry;
 
 /// Serves `POST` on the endpoint of a dialect.
 pub async fn generate(exchange: &mut Exchange<'_>, request: Box<Request>) -> After {
@@ -125,6 +126,9 @@ pub(super) async fn route(
         && ranked.first() == Some(&target)
     {
         ledger.decided_by_cache(similarity);
+    }
+    if let [only] = ranked[..] {
+        ledger.note(Entry::Alone { target: only as u32 });
     }
     candidates::run(exchange, request, ledger, &view.snapshot, &ranked, asked).await
 }

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 
 use self::cached::CachePart;
 use super::request::Request;
+use super::tracer::Tracer;
 use crate::auth::Principal;
 use crate::budget::money::Picodollars;
 use crate::budget::price::Cost;
 use crate::clock;
 use crate::dialect::Usage;
 use crate::dialect::{StreamEnd, UsageTap};
+use crate::limits::RECORD_TEXT_BYTES_MAX;
 use crate::respond::GatewayError;
 use crate::shard::{Shard, View};
 use crate::snapshot::Target;
@@ -27,7 +29,8 @@ use crate::telemetry::access::AccessLine;
 use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
 use crate::telemetry::log::{self, Level, Value};
-use crate::trace::{Answered, Audience, Call, Caller, Entry, Failure, Intake, Speller, Step, Steps};
+use crate::telemetry::text::clip;
+use crate::trace::{Entry, Trace};
 
 /// Characters that make about one token, for estimates.
 const CHARS_PER_TOKEN: u64 = 4;
@@ -93,10 +96,7 @@ pub(super) struct Ledger {
     relayed_at: Option<Instant>,
     overhead: Duration,
     first_byte: Option<Duration>,
-    /// When it was known what is asked for.
-    asked_at: Instant,
-    max_tokens: Option<u64>,
-    steps: Steps,
+    tracer: Tracer,
     cache_part: Option<CachePart>,
     cache_use: Option<CacheUse>,
 }
@@ -134,9 +134,7 @@ impl Ledger {
             relayed_at: None,
             overhead: Duration::ZERO,
             first_byte: None,
-            asked_at: request.started,
-            max_tokens: None,
-            steps: Steps::default(),
+            tracer: Tracer::new(request.started),
             cache_part: None,
             cache_use: None,
         }
@@ -145,15 +143,15 @@ impl Ledger {
     /// What the body said.
     pub(super) fn asked(&mut self, model: Option<&str>, stream: bool, input_bytes: usize) {
         self.requested_model.clear();
-        self.requested_model.push_str(model.unwrap_or_default());
+        self.requested_model.push_str(clip(model.unwrap_or_default(), RECORD_TEXT_BYTES_MAX));
         self.stream = stream;
         self.input_bytes = input_bytes as u64;
-        self.asked_at = self.last_look();
+        self.tracer.asked(self.last_look(), stream);
     }
 
     /// The bound on output tokens that the body names.
     pub(super) fn asked_for_at_most(&mut self, tokens: Option<u64>) {
-        self.max_tokens = tokens;
+        self.tracer.asked_for_at_most(tokens);
     }
 
     /// The body has arrived: waiting for the client is over.
@@ -178,13 +176,7 @@ impl Ledger {
     /// A target is about to be asked: the attempt begins.
     pub(super) fn asks(&mut self, target_index: usize) {
         self.tries(target_index);
-        self.note(Entry::Request(Call {
-            caller: Caller::Client,
-            target: target_index as u32,
-            stream: self.stream,
-            messages: None,
-            max_tokens: self.max_tokens.map(|tokens| u32::try_from(tokens).unwrap_or(u32::MAX)),
-        }));
+        self.tracer.asks(self.last_look(), target_index);
     }
 
     // --- the trace
@@ -193,67 +185,50 @@ impl Ledger {
     /// every wait: what the gateway has computed since then is not in it.
     #[inline]
     pub(super) fn note(&mut self, entry: impl Into<Entry>) {
-        self.note_at(self.last_look(), entry.into());
+        self.tracer.note(self.last_look(), entry.into());
     }
 
     /// Adds an entry of the moment `at`.
     #[inline]
     pub(super) fn note_at(&mut self, at: Instant, entry: Entry) {
-        self.steps.push(Step { since_ms: self.since_ms(at), entry });
-    }
-
-    fn caller(&self) -> Caller {
-        match self.call_type {
-            CallType::Completion | CallType::Cache => Caller::Client,
-            CallType::Routing => Caller::Router,
-        }
+        self.tracer.note(at, entry);
     }
 
     fn last_look(&self) -> Instant {
         self.working_since.unwrap_or_else(clock::now)
     }
 
-    fn since_ms(&self, at: Instant) -> u32 {
-        u32::try_from(at.duration_since(self.started).as_millis()).unwrap_or(u32::MAX)
-    }
-
     /// Notes that a target could not be asked, unless that was noted when it failed.
     pub(super) fn gave_up(&mut self, target_index: usize, error: &GatewayError) {
-        let target = target_index as u32;
-        let is_noted = |step: &Step| matches!(&step.entry, Entry::Error(last) if last.target == Some(target));
-        if !self.steps.last().is_some_and(is_noted) {
-            let failure = Failure::new(Some(target), &error.cause(), Some(&error.message()), None);
-            self.note(Entry::Error(Box::new(failure)));
-        }
+        self.tracer.gave_up(self.last_look(), target_index, error);
     }
 
-    /// Notes that the request failed, unless the failure is that of the last attempt.
-    fn note_refusal(&mut self, cause: &str, told: &str) {
-        let is_noted =
-            |step: &Step| matches!(&step.entry, Entry::Error(last) if last.error.starts_with(cause));
-        if !self.steps.last().is_some_and(is_noted) {
-            self.note(Entry::Error(Box::new(Failure::new(None, cause, Some(told), None))));
-        }
+    /// Hands each entry from number `from` on, as JSON for a client, to `write`; returns how many there are.
+    pub(super) fn spell_trace(&self, from: usize, write: impl FnMut(&[u8])) -> usize {
+        self.tracer.spell(&self.view.snapshot, (&self.requested_model, self.project), from, write)
     }
 
-    /// Hands each entry so far, as JSON for a client, to `write`.
-    pub(super) fn spell_trace(&self, mut write: impl FnMut(&[u8])) {
-        let speller = Speller { snapshot: &self.view.snapshot, audience: Audience::Client };
-        let intake = Intake {
-            since_ms: self.since_ms(self.asked_at),
-            model: &self.requested_model,
-            messages: None,
+    /// Hands the trace of the request, which is over, to the core.
+    #[inline]
+    fn file_trace(&mut self, now: Instant, latency: Duration) {
+        let trace = Trace {
+            id: self.trace,
+            generation: self.view.snapshot.generation,
+            finished_ms: self.shard.unix_ms(now),
             project: self.project,
-            text: None,
+            owner: self.principal.project,
+            token: self.principal.token,
+            latency_ms: u32::try_from(latency.as_millis()).unwrap_or(u32::MAX),
+            asked_ms: self.tracer.asked_ms(),
+            endpoint: self.endpoint,
+            outcome: self.outcome,
+            stream: self.stream,
+            status: self.status,
+            requested_model: std::mem::take(&mut self.requested_model),
+            request_text: None,
+            steps: self.tracer.take_steps(),
         };
-        let mut json = Vec::with_capacity(256);
-        speller.write_intake(&mut json, &intake);
-        write(&json);
-        for step in self.steps.iter() {
-            json.clear();
-            speller.write_step(&mut json, step);
-            write(&json);
-        }
+        self.shard.traces.borrow_mut().take(trace, &self.view.snapshot, &self.shard.metrics);
     }
 
     // --- the attempts
@@ -402,7 +377,7 @@ impl Ledger {
         self.outcome = error.outcome();
         self.ended_by = EndedBy::Gateway;
         let cause = error.cause();
-        self.note_refusal(&cause, &error.message());
+        self.tracer.refused(self.last_look(), error, &cause);
         self.error = Some(cause);
     }
 
@@ -459,25 +434,8 @@ impl Ledger {
         ending: &Ending<'_>,
         told: Option<&str>,
     ) {
-        let (target, latency_ms) = (target.map(|index| index as u32), self.since_ms(now));
-        let entry = match (target, ending.outcome) {
-            (Some(target), Outcome::Success) => Entry::Success(Answered {
-                caller: self.caller(),
-                target,
-                latency_ms,
-                ttft_ms: self.first_byte.map(|after| after.as_millis() as u32),
-                usage,
-            }),
-            _ => {
-                let error = ending.error.unwrap_or(match ending.outcome {
-                    Outcome::ClientClosed => "the client went away",
-                    _ => "the provider answered with an error",
-                });
-                let failure = Failure::new(target, error, told, Some(latency_ms));
-                Entry::Error(Box::new(Failure { caller: self.caller(), ..failure }))
-            }
-        };
-        self.note_at(now, entry);
+        let ttft_ms = self.first_byte.map(|after| after.as_millis() as u32);
+        self.tracer.ended(now, target, ttft_ms, usage, ending, told);
     }
 
     fn produces_tokens(&self) -> bool {
@@ -520,9 +478,13 @@ impl Ledger {
         if let Some(first_byte) = self.first_byte {
             metrics.first_byte.observe_us(first_byte.as_micros() as u64);
         }
-        if !self.view.snapshot.config.settings().access_log || !log::is_enabled(log::Level::Info) {
-            return;
+        if self.view.snapshot.config.settings().access_log && log::is_enabled(log::Level::Info) {
+            self.write_access_line(now, latency, overhead);
         }
+        self.file_trace(now, latency);
+    }
+
+    fn write_access_line(&self, now: Instant, latency: Duration, overhead: Duration) {
         let snapshot = &self.view.snapshot;
         let target: Option<&Target> = self.last_target.map(|index| &snapshot.targets[index]);
         let line = AccessLine {

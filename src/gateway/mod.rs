@@ -33,6 +33,7 @@ mod relay;
 mod remembered;
 mod request;
 mod source;
+mod tracer;
 mod translated;
 mod withhold;
 

@@ -39,7 +39,7 @@ pub(super) fn opening(
     let dialect = request.client.dialect;
     write_trace(&mut out, dialect, &summary);
     if request.stream_trace == StreamTrace::Full {
-        ledger.spell_trace(|entry| write_trace_entry(&mut out, dialect, &summary, entry));
+        ledger.spell_trace(0, |entry| write_trace_entry(&mut out, dialect, &summary, entry));
     }
     out
 }

@@ -4,6 +4,7 @@
 
 mod office;
 mod reply;
+mod traces;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,9 +14,10 @@ use arc_swap::ArcSwap;
 
 pub use office::{ApiAnswer, ApiCall, Change, Changed, Edit, ToOffice};
 pub use reply::Reply;
+pub use traces::{Question, ToTraces, TraceDesk};
 
 use crate::config::settings::ResponsesSettings;
-use crate::limits::{CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX, OFFICE_QUEUE_MAX};
+use crate::limits::{CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX, OFFICE_QUEUE_MAX, TRACE_QUEUE_MAX};
 use crate::routing::metrics;
 use crate::snapshot::Snapshot;
 use crate::store::responses::{Missing, Turn};
@@ -108,6 +110,9 @@ pub struct Mailbox {
     to_control: SyncSender<ToControl>,
     to_keeper: SyncSender<ToKeeper>,
     to_office: SyncSender<ToOffice>,
+    to_traces: SyncSender<ToTraces>,
+    /// Where the cores are asked for their recent traces.
+    pub traces: TraceDesk,
 }
 
 /// What the threads behind the mailbox read.
@@ -119,6 +124,8 @@ pub struct Inboxes {
     pub keeper: Receiver<ToKeeper>,
     /// That of the thread that answers the management API.
     pub office: Receiver<ToOffice>,
+    /// That of the thread that keeps traces.
+    pub traces: Receiver<ToTraces>,
 }
 
 impl Mailbox {
@@ -127,6 +134,7 @@ impl Mailbox {
         let (to_control, control) = sync_channel(CONTROL_QUEUE_MAX);
         let (to_keeper, keeper) = sync_channel(KEEPER_QUEUE_MAX);
         let (to_office, office) = sync_channel(OFFICE_QUEUE_MAX);
+        let (to_traces, traces) = sync_channel(TRACE_QUEUE_MAX);
         let mailbox = Self {
             generation: AtomicU64::new(first.generation),
             current: ArcSwap::new(first),
@@ -139,8 +147,10 @@ impl Mailbox {
             to_control,
             to_keeper,
             to_office,
+            to_traces,
+            traces: TraceDesk::default(),
         };
-        (Arc::new(mailbox), Inboxes { control, keeper, office })
+        (Arc::new(mailbox), Inboxes { control, keeper, office, traces })
     }
 
     /// Puts a new snapshot in force on all cores.
@@ -264,6 +274,22 @@ impl Mailbox {
     pub fn finish_keeper(&self) {
         // A closed queue means that it has ended already.
         let _ = self.to_keeper.send(ToKeeper::Finish);
+    }
+
+    /// Hands a message to the thread that keeps traces, or back where its queue is full.
+    ///
+    /// # Errors
+    /// The message itself.
+    pub fn send_to_traces(&self, message: ToTraces) -> Result<(), ToTraces> {
+        self.to_traces.try_send(message).map_err(|refused| match refused {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })
+    }
+
+    /// Tells the thread that keeps traces that nothing more will come.
+    pub fn finish_traces(&self) {
+        // A closed queue means that it has ended already.
+        let _ = self.to_traces.send(ToTraces::Finish);
     }
 
     /// Like [`Mailbox::send`], for threads that may wait.

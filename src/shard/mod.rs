@@ -3,6 +3,7 @@
 //! Everything is reached through one `Rc`; nothing in here is written by another core. No method holds a borrow
 //! across an await.
 
+mod traces;
 mod view;
 
 use std::cell::{Cell, RefCell};
@@ -23,6 +24,7 @@ use crate::telemetry::metrics::CoreMetrics;
 use crate::telemetry::text::TimestampFormatter;
 use crate::upstream::Resolver;
 
+pub use traces::CoreTraces;
 pub use view::{Readings, View};
 
 /// The parts that are made before the core's thread starts.
@@ -71,6 +73,8 @@ pub struct Shard {
     pub caches: Arc<Caches>,
     /// Room for the candidates of a request, while nobody has it.
     pub pool: Cell<Option<Box<Pool>>>,
+    /// Traces of finished requests.
+    pub traces: RefCell<CoreTraces>,
     ids: RefCell<TraceIds>,
     view: RefCell<Rc<View>>,
     heads: RefCell<Vec<Vec<u8>>>,
@@ -87,6 +91,8 @@ impl Shard {
     pub fn new(parts: ShardParts) -> Rc<Self> {
         log::install(parts.log);
         let view = View::new(parts.mailbox.snapshot(), None);
+        let mut traces = CoreTraces::default();
+        traces.renew(&view.snapshot);
         Rc::new(Self {
             index: parts.index,
             buffers: BufferPool::default(),
@@ -99,6 +105,7 @@ impl Shard {
             prover: parts.prover,
             caches: parts.caches,
             pool: Cell::default(),
+            traces: RefCell::new(traces),
             ids: RefCell::new(parts.ids),
             view: RefCell::new(Rc::new(view)),
             heads: RefCell::default(),
@@ -121,6 +128,7 @@ impl Shard {
     #[cold]
     fn renew_view(&self, old: &Rc<View>) -> Rc<View> {
         let view = Rc::new(View::new(self.mailbox.snapshot(), Some(old)));
+        self.traces.borrow_mut().renew(&view.snapshot);
         *self.view.borrow_mut() = Rc::clone(&view);
         view
     }
@@ -209,6 +217,8 @@ impl Shard {
         self.journal.borrow_mut().tick();
         self.publish_journal_counts();
         log::flush();
+        let unix_ms = self.unix_ms(clock::now());
+        self.traces.borrow_mut().tick(&self.mailbox, &self.metrics, unix_ms);
         let view = self.view();
         let tick = crate::limits::DEADLINE_TICK_MS;
         if now_ms / 1000 != now_ms.saturating_sub(tick) / 1000 {

@@ -15,5 +15,6 @@ pub mod responses;
 pub mod rollup;
 pub mod secret;
 pub mod takeover;
+pub mod traces;
 pub mod usage;
 pub mod watch;

@@ -33,6 +33,21 @@ impl TraceId {
         &self.0
     }
 
+    /// Reads the hyphenated spelling, in either case; `None` for anything else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        let is_shaped = text.len() == Self::TEXT_BYTES && [8, 13, 18, 23].iter().all(|at| text[*at] == b'-');
+        if !is_shaped {
+            return None;
+        }
+        let digit = |at: usize| char::from(text[at]).to_digit(16);
+        let mut bytes = [0; 16];
+        for (byte, place) in bytes.iter_mut().zip(PLACES) {
+            *byte = (digit(place)? * 16 + digit(place + 1)?) as u8;
+        }
+        Some(Self(bytes))
+    }
+
     /// Milliseconds since the Unix epoch at which the id was made.
     pub fn unix_ms(&self) -> u64 {
         self.0[..6].iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
@@ -143,6 +158,16 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_id_is_not_read() {
+        for text in
+            ["", "0198c5", "0198c5a0-0000-7000-8000-00000000000g", "0198c5a0x0000-7000-8000-000000000000"]
+        {
+            assert_eq!(TraceId::parse(text), None, "{text}");
+        }
+        assert_eq!(TraceId::parse(&"é".repeat(18)), None);
+    }
+
+    #[test]
     fn the_generator_follows_its_definition() {
         // First numbers of xoshiro256++ for the state 1, 2, 3, 4, worked out from the definition by hand:
         // rotl(1 + 4, 23) + 1 = 5 · 2^23 + 1.
@@ -164,6 +189,8 @@ mod tests {
             prop_assert_eq!(uuid.as_bytes(), id.as_bytes());
             prop_assert_eq!(uuid.get_version_num(), 7);
             prop_assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
+            prop_assert_eq!(TraceId::parse(&id.to_string()), Some(id));
+            prop_assert_eq!(TraceId::parse(&id.to_string().to_uppercase()), Some(id));
             prop_assert_eq!(id.unix_ms(), unix_ms);
             prop_assert_eq!(id.to_string(), uuid.hyphenated().to_string());
         }

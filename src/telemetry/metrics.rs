@@ -148,6 +148,8 @@ pub struct CoreMetrics {
     pub upstream_stale: Count,
     /// Responses that could not be handed over to be kept.
     pub responses_lost: Count,
+    /// Traces that were to be kept and are not: too many in a second, or the thread that keeps them did not keep up.
+    pub traces_dropped: Count,
     /// Usage records in the journal; set from `JournalCounts::written`.
     pub journal_records: Count,
     /// Set from `JournalCounts::spilled`.
@@ -178,6 +180,7 @@ impl Default for CoreMetrics {
             upstream_reuses: Count::default(),
             upstream_stale: Count::default(),
             responses_lost: Count::default(),
+            traces_dropped: Count::default(),
             journal_records: Count::default(),
             journal_spilled: Count::default(),
             journal_lost: Count::default(),
@@ -246,6 +249,15 @@ impl ModelTimes {
     }
 }
 
+/// Everything the thread that keeps traces counts.
+#[derive(Debug, Default)]
+pub struct TraceMetrics {
+    /// Traces written.
+    pub kept: Count,
+    /// Traces that the disk did not take.
+    pub lost: Count,
+}
+
 /// All metrics of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -253,12 +265,18 @@ pub struct Metrics {
     pub cores: Arc<[Arc<CoreMetrics>]>,
     /// Written by the control thread.
     pub control: Arc<ControlMetrics>,
+    /// Written by the thread that keeps traces.
+    pub traces: Arc<TraceMetrics>,
 }
 
 impl Metrics {
     /// Zeros for `cores` cores.
     pub fn new(cores: usize) -> Self {
-        Self { cores: (0..cores).map(|_| Arc::default()).collect(), control: Arc::default() }
+        Self {
+            cores: (0..cores).map(|_| Arc::default()).collect(),
+            control: Arc::default(),
+            traces: Arc::default(),
+        }
     }
 
     /// The sum over all cores of one count.

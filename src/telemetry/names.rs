@@ -49,6 +49,8 @@ metrics! {
     JOURNAL_LOST = "routerly_journal_lost_total", "Usage records lost because journal and memory were full.";
     JOURNAL_CORRUPT = "routerly_journal_corrupt_total", "Damaged stretches found in journals.";
     JOURNAL_WAITING_BYTES = "routerly_journal_waiting_bytes", "Bytes in journals that are not durable in the store yet.";
+    TRACES_KEPT = "routerly_traces_kept_total", "Traces of requests written to disk.";
+    TRACES_DROPPED = "routerly_traces_dropped_total", "Traces that were to be kept and are not: too many in a second, or a disk that is slow or full.";
     USAGE_RECORDS = "routerly_usage_records_total", "Usage records appended to the store.";
     USAGE_BYTES = "routerly_usage_bytes_total", "Bytes of usage records appended to the store.";
     USAGE_ROTATIONS = "routerly_usage_rotations_total", "Rotations of the usage file.";

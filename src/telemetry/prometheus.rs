@@ -33,6 +33,7 @@ pub fn render(
     histogram(metrics, names::OVERHEAD_SECONDS, |core| &core.overhead, out);
     render_cores(metrics, out);
     render_control(metrics, out);
+    render_traces(metrics, out);
     single(names::LOG_DROPPED, Kind::Counter, log_lines_dropped, out);
     render_totals(totals, out);
     render_times(times, out);
@@ -210,6 +211,12 @@ fn render_times(times: &HashMap<Arc<str>, ModelTimes>, out: &mut Vec<u8>) {
             out.push(b'\n');
         }
     }
+}
+
+fn render_traces(metrics: &Metrics, out: &mut Vec<u8>) {
+    let dropped = metrics.sum(|core| &core.traces_dropped).saturating_add(metrics.traces.lost.read());
+    single(names::TRACES_KEPT, Kind::Counter, metrics.traces.kept.read(), out);
+    single(names::TRACES_DROPPED, Kind::Counter, dropped, out);
 }
 
 /// Each total over all calls, and under names of their own per project, token and model.

@@ -298,6 +298,20 @@ pub enum Detail {
     },
 }
 
+impl Entry {
+    /// Whether it has a text that only some may read.
+    pub fn has_prompts(&self) -> bool {
+        let Self::Detail(detail) = self else { return false };
+        match &**detail {
+            Detail::Thinking { .. } => true,
+            Detail::RoutingRequest { system, .. } => system.is_some(),
+            Detail::RoutingSuccess { text, json, .. } => text.is_some() || json.is_some(),
+            Detail::LlmScores { scores, .. } => scores.iter().any(|score| score.reason.is_some()),
+            _ => false,
+        }
+    }
+}
+
 impl From<Detail> for Entry {
     fn from(detail: Detail) -> Self {
         Self::Detail(Box::new(detail))

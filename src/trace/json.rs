@@ -1,11 +1,14 @@
 //! Entries as JSON: `{"panel", "message", "ts", "details"}`.
 
 use super::entry::{Answered, Call, Caller, Detail, Entry, Failure, Prompt};
+use super::finished::Trace;
 use super::routing;
 use super::steps::Step;
 use crate::budget::money::{Picodollars, write_usd_per_million};
+use crate::config::Project;
 use crate::json::write::{Object, array, object};
 use crate::snapshot::{Snapshot, Target};
+use crate::telemetry::text::TimestampFormatter;
 
 /// Decimals of points, similarities and weights.
 const POINT_SCALE: f64 = 10_000.0;
@@ -28,8 +31,6 @@ pub struct Intake<'a> {
     pub model: &'a str,
     /// Turns of the conversation, where they were counted.
     pub messages: Option<u32>,
-    /// Index of the project that answers.
-    pub project: u32,
     /// What the client said.
     pub text: Option<&'a Prompt>,
 }
@@ -39,18 +40,49 @@ pub struct Intake<'a> {
 pub struct Speller<'a> {
     /// The configuration that the request began with.
     pub snapshot: &'a Snapshot,
+    /// Index of the project that answers.
+    pub project: u32,
     /// Who reads.
     pub audience: Audience,
 }
 
 impl Speller<'_> {
+    /// Appends a whole trace as one object without line feeds; its id stands first.
+    pub fn write_trace(&self, out: &mut Vec<u8>, trace: &Trace) {
+        let config = &self.snapshot.config;
+        object(out, |whole| {
+            whole.plain("traceId", &trace.id.to_string());
+            whole.plain("timestamp", TimestampFormatter::default().format(trace.finished_ms).as_str());
+            whole.plain("projectId", self.project().map_or("", |project| &project.id));
+            let owner = config.projects().get(trace.owner as usize);
+            let token = owner.and_then(|owner| owner.tokens.get(trace.token as usize));
+            whole.plain("tokenId", token.map_or("", |token| &token.id));
+            whole.plain("endpoint", trace.endpoint.as_str());
+            whole.boolean("stream", trace.stream);
+            whole.number("httpStatus", u64::from(trace.status));
+            whole.plain("outcome", trace.outcome.as_str());
+            whole.number("latencyMs", u64::from(trace.latency_ms));
+            whole.array("trace", |entries| {
+                let intake = Intake {
+                    since_ms: trace.asked_ms,
+                    model: &trace.requested_model,
+                    messages: None,
+                    text: trace.request_text.as_deref(),
+                };
+                self.write_intake(entries.element(), &intake);
+                for step in trace.steps.iter() {
+                    self.write_step(entries.element(), step);
+                }
+            });
+        });
+    }
+
     /// Appends the first entry of a trace.
     pub fn write_intake(&self, out: &mut Vec<u8>, intake: &Intake<'_>) {
         write(out, "router-request", "router:intake", intake.since_ms, |details| {
             details.plain("model", intake.model);
             optional_number(details, "messageCount", intake.messages);
-            let project = self.snapshot.config.projects().get(intake.project as usize);
-            details.plain("projectId", project.map_or("", |project| &project.id));
+            details.plain("projectId", self.project().map_or("", |project| &project.id));
             optional_prompt(details, "requestText", intake.text);
         });
     }
@@ -64,7 +96,7 @@ impl Speller<'_> {
                     list.object(|only| {
                         only.plain("model", self.model(*target));
                         only.number("weight", 1);
-                        only.boolean("hasPrompt", false);
+                        only.boolean("hasPrompt", self.prompt(*target).is_some());
                     });
                 });
                 details.plain("note", "single_candidate_bypass");
@@ -229,6 +261,15 @@ impl Speller<'_> {
         });
     }
 
+    fn project(&self) -> Option<&Project> {
+        self.snapshot.config.projects().get(self.project as usize).map(|project| &**project)
+    }
+
+    /// What the project tells routing models about a model.
+    fn prompt(&self, target: u32) -> Option<&str> {
+        self.project()?.models.iter().find(|model| model.model == target as usize)?.prompt.as_deref()
+    }
+
     fn target(&self, index: u32) -> Option<&Target> {
         self.snapshot.targets.get(index as usize)
     }
@@ -327,4 +368,4 @@ pub(super) fn point(details: &mut Object<'_>, name: &str, value: f64) {
 
 #[cfg(test)]
 #[path = "json_tests.rs"]
-mod tests;
+pub(crate) mod tests;

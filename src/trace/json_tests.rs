@@ -11,29 +11,30 @@ use crate::dialect::{ProofKey, Usage};
 use crate::provider::Catalogue;
 use crate::trace::entry::{IntentStatus, Score};
 
-fn snapshot() -> Snapshot {
+/// Two models in project `p1`.
+pub(crate) fn snapshot(generation: u64, settings: &Value) -> Snapshot {
     let document = |value: Value| Document { text: value.to_string(), value };
     let model = |id: &str, provider: &str| {
         json!({"id": id, "provider": provider, "endpoint": "http://127.0.0.1:1/v1", "apiKey": "k",
             "cost": {"inputPerMillion": 2.5, "outputPerMillion": 10, "cachePerMillion": 0.25}})
     };
     let documents = Documents {
+        settings: document(settings.clone()),
         models: document(json!([model("openai/a", "openai"), model("mistral/b", "mistral")])),
         projects: document(
-            json!([{"id": "p1", "name": "P", "models": [{"modelId": "openai/a"}, {"modelId": "mistral/b"}]}]),
+            json!([{"id": "p1", "name": "P", "models": [{"modelId": "openai/a"}, {"modelId": "mistral/b", "prompt": "for short texts"}]}]),
         ),
-        ..Documents::default()
     };
     let catalogue = Arc::new(Catalogue::built_in().clone());
     let config = Config::check(&documents, catalogue, &Env::default(), &NoKeys, &mut vec![]).unwrap();
     let keys = (TokenKey::new(&[0; 32]), ProofKey::new(&[0; 32]));
-    Snapshot::build(Arc::new(config), keys.0, keys.1, 1, std::path::Path::new("/")).unwrap()
+    Snapshot::build(Arc::new(config), keys.0, keys.1, generation, std::path::Path::new("/")).unwrap()
 }
 
 fn spelled(entry: Entry, audience: Audience) -> Value {
-    let snapshot = snapshot();
+    let snapshot = snapshot(1, &json!({}));
     let mut out = Vec::new();
-    Speller { snapshot: &snapshot, audience }.write_step(&mut out, &Step { since_ms: 7, entry });
+    Speller { snapshot: &snapshot, project: 0, audience }.write_step(&mut out, &Step { since_ms: 7, entry });
     serde_json::from_slice(&out).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&out)))
 }
 
@@ -64,21 +65,23 @@ fn with(mut object: Value, name: &str, value: &str) -> Value {
 
 #[test]
 fn the_intake_names_what_was_asked_for() {
-    let snapshot = snapshot();
-    let speller = Speller { snapshot: &snapshot, audience: Audience::Operator };
+    let snapshot = snapshot(1, &json!({}));
     let text = prompt("hello");
     let cases = [
         (
-            Intake { since_ms: 0, model: "auto", messages: None, project: 0, text: None },
+            0,
+            Intake { since_ms: 0, model: "auto", messages: None, text: None },
             json!({"model": "auto", "projectId": "p1"}),
         ),
         (
-            Intake { since_ms: 2, model: "a\"b", messages: Some(2), project: 9, text: text.as_ref() },
+            9,
+            Intake { since_ms: 2, model: "a\"b", messages: Some(2), text: text.as_ref() },
             json!({"model": "a\"b", "messageCount": 2, "projectId": "", "requestText": "hello"}),
         ),
     ];
-    for (intake, details) in cases {
+    for (project, intake, details) in cases {
         let mut out = Vec::new();
+        let speller = Speller { snapshot: &snapshot, project, audience: Audience::Operator };
         speller.write_intake(&mut out, &intake);
         let expected = json!({"panel": "router-request", "message": "router:intake", "ts": intake.since_ms,
             "details": details});
@@ -96,7 +99,7 @@ fn every_entry_is_spelled_as_specified() {
             Entry::Alone { target: 1 },
             "router-response",
             "router:result",
-            json!({"final": [{"model": "mistral/b", "weight": 1, "hasPrompt": false}], "note": "single_candidate_bypass"}),
+            json!({"final": [{"model": "mistral/b", "weight": 1, "hasPrompt": true}], "note": "single_candidate_bypass"}),
         ),
         (Entry::Request(CALL), "request", "model:request", request.clone()),
         (Entry::Request(routing(CALL)), "router-request", "model:request", request.clone()),

@@ -10,10 +10,21 @@
 //! Source: the project's routing specification, section 10.
 
 mod entry;
+mod finished;
 mod json;
+mod ring;
 mod routing;
 mod steps;
 
 pub use entry::{Answered, Call, Caller, Detail, Entry, Failure, IntentStatus, Prompt, RoutingPart, Score};
+pub use finished::Trace;
 pub use json::{Audience, Intake, Speller};
+pub use ring::{Recent, Ring, Wanted};
 pub use steps::{Step, Steps};
+
+#[cfg(test)]
+pub(crate) mod tests_support {
+    //! What tests of other rooms need.
+    pub(crate) use super::finished::tests::trace;
+    pub(crate) use super::json::tests::snapshot;
+}

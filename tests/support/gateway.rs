@@ -1,5 +1,6 @@
 //! A gateway in a home of its own, written from a [`Setup`].
 
+use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -46,6 +47,11 @@ impl Gateway {
 
     pub fn file(&self, name: &str) -> PathBuf {
         self.home.file(name)
+    }
+
+    /// Every file below the home with its content.
+    pub fn files(&self) -> BTreeMap<PathBuf, Vec<u8>> {
+        self.home.files()
     }
 
     /// Waits until the usage files hold `count` records and returns all that they hold.

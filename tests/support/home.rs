@@ -113,7 +113,7 @@ fn gather(directory: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             gather(&path, files);
-        } else {
+        } else if path.is_file() {
             let content = std::fs::read(&path).unwrap();
             files.insert(path, content);
         }

@@ -6,6 +6,7 @@ use super::{Ending, Ledger};
 use crate::clock;
 use crate::dialect::Usage;
 use crate::gateway::request::Request;
+use crate::gateway::tracer::Tracer;
 use crate::shard::{Shard, View};
 use crate::telemetry::labels::{CallType, Endpoint, UsageSource};
 use crate::trace::Entry;
@@ -28,6 +29,7 @@ impl Ledger {
         ledger.started = clock::now();
         ledger.admitted_ms = shard.unix_ms(ledger.started);
         ledger.working_since = Some(ledger.started);
+        ledger.tracer = Tracer::of_policy(ledger.started);
         ledger
     }
 
@@ -46,6 +48,6 @@ impl Ledger {
 
     /// How the last attempt ended, as an entry of a trace.
     pub(in crate::gateway) fn last_entry(&self) -> Option<&Entry> {
-        self.steps.last().map(|step| &step.entry)
+        self.tracer.last().map(|step| &step.entry)
     }
 }

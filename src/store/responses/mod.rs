@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -117,7 +118,7 @@ struct Output<'a> {
 #[derive(Debug)]
 pub struct ResponseStore {
     root: PathBuf,
-    keys: Keys,
+    keys: Arc<Keys>,
     bounds: ResponsesSettings,
     /// Sum of the files' sizes.
     bytes: u64,
@@ -134,7 +135,7 @@ impl ResponseStore {
     ///
     /// # Errors
     /// A directory that is there and cannot be read.
-    pub fn open(data: &Path, keys: Keys, bounds: ResponsesSettings) -> Result<Self, StoreError> {
+    pub fn open(data: &Path, keys: Arc<Keys>, bounds: ResponsesSettings) -> Result<Self, StoreError> {
         let root = data.join("responses");
         let mut store = Self {
             root,

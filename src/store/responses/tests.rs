@@ -14,7 +14,7 @@ fn id(ms: u64, number: u16) -> String {
 fn store(directory: &Path, days: u64, bytes_max: u64) -> ResponseStore {
     ResponseStore::open(
         directory,
-        keys(1),
+        Arc::new(keys(1)),
         ResponsesSettings { days, bytes_max, project_bytes_max: bytes_max },
     )
     .unwrap()
@@ -154,7 +154,7 @@ fn what_is_no_json_is_not_kept() {
 fn a_project_that_keeps_much_makes_room_of_its_own() {
     let home = tempfile::tempdir().unwrap();
     let bounds = ResponsesSettings { days: 30, bytes_max: 100_000, project_bytes_max: 4_000 };
-    let mut kept = ResponseStore::open(home.path(), keys(1), bounds).unwrap();
+    let mut kept = ResponseStore::open(home.path(), Arc::new(keys(1)), bounds).unwrap();
     let other = Turn { project: "p2".to_owned(), ..turn(&id(20 * DAY, 1), None, "[]", "[]") };
     kept.keep(&other, 20 * DAY).unwrap();
     let ids: Vec<String> = (2..40).map(|number| id(20 * DAY, number)).collect();
@@ -166,7 +166,7 @@ fn a_project_that_keeps_much_makes_room_of_its_own() {
     assert!(kept.find(&other.id, "p2", 20 * DAY).is_ok(), "the other project's is, older as it is");
     let own = |kept: &ResponseStore| kept.project_bytes[&mark_of("p1")];
     assert!(own(&kept) <= 4_000);
-    let again = ResponseStore::open(home.path(), keys(1), bounds).unwrap();
+    let again = ResponseStore::open(home.path(), Arc::new(keys(1)), bounds).unwrap();
     assert_eq!((own(&again), again.bytes()), (own(&kept), kept.bytes()));
     let large = format!("[\"{}\"]", "x".repeat(4_000));
     let refused = kept.keep(&turn(&id(20 * DAY, 50), None, &large, "[]"), 20 * DAY).unwrap_err();
