@@ -123,7 +123,9 @@ fn operations_need_no_token_and_unknown_paths_are_not_forwarded() {
         }
         // Reserved, whatever the token.
         let mut known = gateway.client();
-        known.get("/api/users").expect(404);
+        // A project token is no sign-in.
+        known.get("/api/users").expect(401);
+        known.get("/api/nothing").expect(404);
         known.get("/favicon.ico").expect(404);
         known.call(post("/health", "", &json!({}))).expect(404);
         let off = Setup::demo().driver(driver).setting("metrics.enabled", false).start();
