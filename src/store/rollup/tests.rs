@@ -218,9 +218,11 @@ fn a_checkpoint_is_written_when_its_sync_has_ended_well() {
     process.put(5);
     process.tick(now, NOON_MS);
     assert_eq!(Restored::read(home.path()).unwrap().open_offset, before, "its sync is under way");
-    for _ in 0..100 {
+    process.put(6);
+    // Syncs and checkpoints are written by threads of their own.
+    let deadline = crate::clock::now() + Duration::from_secs(30);
+    while crate::clock::now() < deadline {
         now += Duration::from_secs(10);
-        process.put(6);
         process.tick(now, NOON_MS);
         if Restored::read(home.path()).unwrap().section("other") == Some(b"state") {
             return;
@@ -272,13 +274,14 @@ fn files_that_somebody_changed_deleted_or_damaged_are_read_again() {
             process.tick(now, NOON_MS);
         }
         process.settle();
-        // Until there is something in the open file that stays there.
-        let mut number = 40;
+        // Until there is something in the open file that stays there. What had to wait is tried again later.
+        let (mut number, mut now) = (40, now);
         while !(1..1_000).contains(&process.merger.open_length()) {
             if process.merger.open_length() == 0 {
                 process.put(number);
                 number += 1;
             }
+            now += std::time::Duration::from_millis(100);
             process.tick(now, NOON_MS);
             std::thread::yield_now();
         }
