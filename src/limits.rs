@@ -314,7 +314,7 @@ pub const KEEPER_QUEUE_MAX: usize = 1_024;
 /// Requests on their way to the thread of the management API. Beyond it: 503.
 pub const OFFICE_QUEUE_MAX: usize = 256;
 /// Longest body of a request to the management API. Beyond it: 413.
-pub const API_BODY_BYTES_MAX: usize = 16 * MIB;
+pub const API_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Most input items of a kept response in one page. Source: OpenAI API reference, "List input items".
 pub const INPUT_ITEMS_MAX: usize = 100;
 

@@ -1,5 +1,7 @@
 //! One request as a handler sees it.
 
+use std::net::{IpAddr, Ipv4Addr};
+
 use serde_json::Value;
 
 use super::answer::{ApiError, etag};
@@ -29,6 +31,11 @@ impl Ask<'_> {
     /// The first name in the path.
     pub(super) fn name(&self) -> &str {
         self.names.first().map_or("", String::as_str)
+    }
+
+    /// Where the request comes from; the unspecified address where the connection has gone already.
+    pub(super) fn address(&self) -> IpAddr {
+        self.call.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
     pub(super) fn form(&self) -> Result<Form, ApiError> {

@@ -42,10 +42,18 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
         }
     }
     form.finish()?;
-    let user = own(office, ask)?;
-    if password::verify(user.password.as_ref(), &current) == Verdict::Wrong {
+    // A stolen sign-in must not become a way to guess the password.
+    let address = ask.address();
+    let account = own(office, ask)?.email.clone();
+    match office.throttle.wait_ms(&account, address, ask.now_ms) {
+        0 => {}
+        wait_ms => return Err(ApiError::rate_limited(wait_ms)),
+    }
+    if password::verify(own(office, ask)?.password.as_ref(), &current) == Verdict::Wrong {
+        office.throttle.failed(&account, address, ask.now_ms);
         return Err(ApiError::unauthorized("this is not the present password"));
     }
+    let user = own(office, ask)?;
     let (id, grants) = (user.id.clone(), user.grants.clone());
     let hash = new.map(|new| hash_password(office, &new)).transpose()?;
     let own_grant = ask.who()?.grant.clone();

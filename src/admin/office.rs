@@ -32,6 +32,8 @@ pub struct Office {
     /// What the files of the accounts were when they were read.
     stamps: [Option<Stamp>; 2],
     pub(super) throttle: Throttle,
+    /// Whether there has been an administrator in the life of this process.
+    had_admin: bool,
 }
 
 /// Runs until it is told to finish.
@@ -57,11 +59,17 @@ impl Office {
             accounts,
             stamps: [None; 2],
             throttle: Throttle::default(),
+            had_admin: false,
             home,
             mailbox,
         };
         office.refresh_accounts();
         office
+    }
+
+    /// Whether somebody is there, or was: a file that goes away for a moment must not open the door to the first comer.
+    pub(super) fn is_set_up(&self) -> bool {
+        self.had_admin
     }
 
     /// How long a sign-in token counts.
@@ -80,7 +88,10 @@ impl Office {
         let now_ms = clock::unix_ms();
         let (route, names) = routes::find(&call.method, &call.path)?;
         let who = match route.needs {
-            Needs::Nothing => None,
+            Needs::Nothing => {
+                session::refuse_foreign_page(call, &self.mailbox.snapshot().config.settings().cors_origins)?;
+                None
+            }
             Needs::SignIn => Some(session::who(call, &self.signer, &self.accounts, now_ms)?),
             Needs::Permission(permission) => {
                 let who = session::who(call, &self.signer, &self.accounts, now_ms)?;
@@ -98,8 +109,12 @@ impl Office {
             return;
         }
         self.stamps = stamps;
+        self.had_admin |= self.accounts.has_admin();
         match home::accounts(&self.home) {
-            Ok(accounts) => self.accounts = accounts,
+            Ok(accounts) => {
+                self.accounts = accounts;
+                self.had_admin |= self.accounts.has_admin();
+            }
             Err(mistakes) => {
                 for mistake in &mistakes {
                     log::error("accounts not taken", &[("mistake", Value::Display(mistake))]);

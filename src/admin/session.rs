@@ -118,6 +118,22 @@ fn is_same_origin(call: &ApiCall) -> bool {
     }
 }
 
+/// Keeps pages of others from setting up or signing in through a visitor's browser: they need no cookie for that.
+///
+/// # Errors
+/// The request changes something and comes from a page that is neither ours nor named in `corsOrigins`.
+pub(super) fn refuse_foreign_page(call: &ApiCall, cors_origins: &[String]) -> Result<(), ApiError> {
+    let is_browser = call.fetch_site.is_some() || call.origin.is_some();
+    let is_named = || {
+        let origin = call.origin.as_deref().unwrap_or_default();
+        cors_origins.iter().any(|known| known == "*" || known.eq_ignore_ascii_case(origin))
+    };
+    if !is_browser || matches!(call.method.as_str(), "GET" | "HEAD") || is_same_origin(call) || is_named() {
+        return Ok(());
+    }
+    Err(ApiError::forbidden("pages of other origins are named in corsOrigins first"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,5 @@
 //! Setting up the first account, signing in, staying signed in, signing out.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use serde_json::{Value, json};
 
 use super::answer::{ApiError, json_answer, no_content};
@@ -22,7 +20,7 @@ use crate::telemetry::text::TimestampFormatter;
 
 /// `GET /api/setup/status`.
 pub(super) fn setup_status(office: &mut Office, _: &Ask<'_>) -> Answered {
-    let needed = !office.accounts.has_admin();
+    let needed = !office.is_set_up();
     Ok(json_answer(200, &json!({"needsSetup": needed, "configured": !needed})))
 }
 
@@ -35,7 +33,7 @@ pub(super) fn first_admin(office: &mut Office, ask: &Ask<'_>) -> Answered {
     }
     check_password(&mut form, "password", &password);
     form.finish()?;
-    if office.accounts.has_admin() {
+    if office.is_set_up() {
         return Err(ApiError::forbidden("there is an administrator already; sign in"));
     }
     let hash = hash_password(office, &password)?;
@@ -62,7 +60,7 @@ pub(super) fn login(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let mut form = ask.form()?;
     let (email, password) = (form.required(&["email"]), form.required(&["password"]));
     form.finish()?;
-    let address = ask.call.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+    let address = ask.address();
     match office.throttle.wait_ms(&email, address, ask.now_ms) {
         0 => {}
         wait_ms => return Err(ApiError::rate_limited(wait_ms)),

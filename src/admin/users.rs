@@ -9,8 +9,11 @@ use super::form::{Form, is_email};
 use super::office::Office;
 use super::routes::Answered;
 use super::sign_in::{bump_version, check_password, hash_password, new_user, same_email, set_grants};
-use crate::config::account::{ADMIN, Permissions, User};
+use crate::config::account::{ADMIN, Permission, Permissions, User};
 use crate::config::files::USERS;
+
+/// Of whom no role is named.
+const DEFAULT_ROLE: &str = "viewer";
 
 fn shown(user: &User) -> Value {
     json!({
@@ -61,11 +64,14 @@ pub(super) fn create(office: &mut Office, ask: &Ask<'_>) -> Answered {
         form.problem("email", "is no address");
     }
     check_password(&mut form, "password", &password);
-    let role = role_of(office, ask, &mut form)?;
+    let role = role_of(office, ask, &mut form)?.unwrap_or_else(|| DEFAULT_ROLE.to_owned());
+    // The one that nobody named is handed out as well.
+    ask.who()?.may_rule(&role, permissions_of(office, &role))?;
     let projects = form.strings("projectIds").unwrap_or_default();
     form.finish()?;
+    may_show(office, ask, &projects)?;
     let hash = hash_password(office, &password)?;
-    let user = new_user(email.trim(), &hash, role.as_deref().unwrap_or("viewer"), &projects, ask.now_ms);
+    let user = new_user(email.trim(), &hash, &role, &projects, ask.now_ms);
     let id = user["id"].as_str().unwrap_or_default().to_owned();
     office.change(move |draft| {
         let users = entries(draft, USERS)?;
@@ -81,7 +87,19 @@ pub(super) fn create(office: &mut Office, ask: &Ask<'_>) -> Answered {
 
 /// The caller must have all that the user has: whoever sets a password can sign in with it.
 fn may_change(office: &Office, ask: &Ask<'_>, user: &User) -> Result<(), ApiError> {
-    ask.who()?.may_rule(&user.role, office.accounts.permissions(user))
+    ask.who()?.may_rule(&user.role, office.accounts.permissions(user))?;
+    may_show(office, ask, &user.project_ids)
+}
+
+/// Whether the caller may let somebody see these projects: he sees them himself, or changes all of them.
+fn may_show(office: &Office, ask: &Ask<'_>, projects: &[String]) -> Result<(), ApiError> {
+    let who = ask.who()?;
+    let own = office.accounts.user(&who.id).map_or(&[][..], |user| &user.project_ids);
+    if projects.iter().all(|project| own.contains(project)) {
+        Ok(())
+    } else {
+        who.may(Permission::ProjectWrite)
+    }
 }
 
 /// `PUT /api/users/{id}`: what is not named stays.
@@ -104,6 +122,7 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let role = role_of(office, ask, &mut form)?;
     let projects = form.strings("projectIds");
     form.finish()?;
+    may_show(office, ask, projects.as_deref().unwrap_or_default())?;
     still_matches(ask.call.if_match.as_deref(), &before)?;
     if role.as_ref().is_some_and(|role| role != ADMIN) {
         keep_an_admin(office, &id, &old_role)?;

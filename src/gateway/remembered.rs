@@ -30,6 +30,8 @@ use crate::config::Project;
 use crate::config::embedding::{CacheMode, SemanticCache};
 use crate::http1::{KnownField, writer};
 use crate::json::scan;
+use crate::limits::EMBEDDED_TEXT_BYTES_MAX;
+use crate::routing;
 use crate::snapshot::Snapshot;
 use crate::trace::Detail;
 
@@ -103,6 +105,8 @@ pub(super) async fn answer(
     }
     let is_complete = matches!(after, After::KeepAlive | After::Close);
     let answer = copy.filter(|_| is_complete).and_then(|copy| copy.finish());
+    // A body that ends with its connection may have been cut off.
+    let answer = answer.filter(|(_, body)| asked.stream || scan::members(body, |_, _| ()).is_ok());
     let answer = answer
         .map(|(content_type, body)| Arc::new(Answer { model: model.into(), content_type, body, saved }));
     if let (Some((cache, key)), Some(answer)) = (exact, &answer) {
@@ -141,18 +145,36 @@ fn begin_digest(purpose: &str, project: &Project, request: &Request, asked: &Ask
     digester.part(asked.model.unwrap_or_default().as_bytes());
     let array = request.gemini.as_ref().is_some_and(|call| call.form == super::request::GeminiForm::Array);
     digester.part(&[asked.stream, request.strict, request.labels, array].map(u8::from));
-    // Versions and betas change what a provider says; so does what a simulated one is told.
+    // Whatever travels to the provider may change what it says: who asks, which organisation pays, which beta is on.
     for line in request.fields.split_inclusive(|byte| *byte == b'\n') {
         let name = line.split(|byte| *byte == b':').next().unwrap_or_default();
-        let is_about_answer = matches!(
-            KnownField::of(name),
-            KnownField::AnthropicVersion | KnownField::AnthropicBeta | KnownField::OpenaiBeta
-        );
-        if is_about_answer || name.eq_ignore_ascii_case(b"x-simulate") {
+        if !is_neutral(name) {
             digester.part(line);
         }
     }
     digester
+}
+
+/// Fields that say nothing about the answer: what the client is, which call this is.
+fn is_neutral(name: &[u8]) -> bool {
+    const SDK: &[u8] = b"x-stainless-";
+    let is_sdk = name.get(..SDK.len()).is_some_and(|start| start.eq_ignore_ascii_case(SDK));
+    is_sdk
+        || matches!(
+            KnownField::of(name),
+            KnownField::UserAgent
+                | KnownField::Accept
+                | KnownField::AcceptEncoding
+                | KnownField::ContentType
+                | KnownField::CacheControl
+                | KnownField::IdempotencyKey
+                | KnownField::Traceparent
+                | KnownField::Tracestate
+                | KnownField::Baggage
+                | KnownField::RequestId
+                | KnownField::XRequestId
+                | KnownField::Via
+        )
 }
 
 fn exact_key(project: &Project, request: &Request, asked: &Asked<'_>) -> Digest {
@@ -204,7 +226,8 @@ impl Meaning {
             return Ok(None);
         };
         let digest = match cache.mode {
-            CacheMode::Decision => Some(Digest::default()),
+            // Who names a model has decided himself.
+            CacheMode::Decision => (!routing::wishes(project, asked.model)).then(Digest::default),
             CacheMode::Response if may_keep => scope_digest(snapshot, project, request, asked, &heard),
             CacheMode::Response => None,
         };
@@ -289,7 +312,9 @@ fn scope_digest(
     asked: &Asked<'_>,
     heard: &Heard,
 ) -> Option<Digest> {
-    if !heard.is_plain || asked.stream && heard.has_tools {
+    // Of a longer message the end is not in the vector.
+    let is_embedded_whole = heard.message.len() <= EMBEDDED_TEXT_BYTES_MAX;
+    if !is_embedded_whole || !heard.is_plain || asked.stream && heard.has_tools {
         return None;
     }
     let mut digester = begin_digest("meaning", project, request, asked);

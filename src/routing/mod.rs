@@ -50,6 +50,12 @@ pub enum NoCandidate {
 /// Names that leave the choice to the gateway.
 const AUTOMATIC: [&str; 4] = ["", "auto", "routerly/auto", "routerly/ada"];
 
+/// Whether a client has chosen a model itself: it named one, and its project honours that.
+pub fn wishes(project: &Project, model: Option<&str>) -> bool {
+    project.honor_requested_model != HonorRequestedModel::Ignore
+        && model.is_some_and(|name| !AUTOMATIC.contains(&name))
+}
+
 /// Indexes of the targets that can answer, best first, as far as no policy has a say.
 ///
 /// # Errors

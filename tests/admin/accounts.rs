@@ -221,7 +221,9 @@ fn nobody_gives_or_takes_what_he_does_not_have() {
             "users".to_owned(),
             json!({"email": "a@example.org", "password": "correct horse", "role": "operator"}),
         ),
+        ("POST", "users".to_owned(), json!({"email": "a@example.org", "password": "correct horse"})),
         ("PUT", id("hr@example.org"), json!({"role": "admin"})),
+        ("PUT", id("hr@example.org"), json!({"projectIds": ["p"]})),
         ("PUT", id("root@example.org"), json!({"newPassword": "correct horse"})),
         ("PUT", id("op@example.org"), json!({"newPassword": "correct horse"})),
         ("DELETE", id("root@example.org"), Value::Null),
@@ -310,6 +312,21 @@ fn the_dashboards_cookie_counts_for_its_own_pages_alone() {
     let refused = api.call_with("PUT", "me", &foreign, &json!({"currentPassword": "correct horse"}));
     assert_eq!(refused.field("access-control-allow-origin"), None);
     assert_eq!(error(refused), (403, "forbidden".to_owned()));
+}
+
+#[test]
+fn pages_of_others_neither_set_up_nor_sign_in_and_a_lost_file_does_not_open_the_door() {
+    let api = Api::start();
+    let body = login("root@example.org", "correct horse");
+    for fields in ["Origin: http://evil\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        for path in ["setup/first-admin", "auth/login"] {
+            let refused = api.call_with("POST", path, fields, &body);
+            assert_eq!(error(refused), (403, "forbidden".to_owned()), "{fields} {path}");
+        }
+    }
+    api.set_up();
+    std::fs::remove_file(api.home.file("config/users.json")).unwrap();
+    assert_eq!(error(api.call("POST", "setup/first-admin", "", &body)), (403, "forbidden".to_owned()));
 }
 
 #[test]
