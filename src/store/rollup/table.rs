@@ -180,6 +180,8 @@ impl Sums {
 pub struct Table {
     /// The texts that keys name.
     pub names: Names,
+    /// Rows as they were read, in order. Rows of the same key may be in both.
+    read: Vec<(Key, Sums)>,
     rows: HashMap<Key, Sums, FixedState>,
     /// Per hour the bytes of the file outside of which no record of it lies.
     spans: BTreeMap<u32, (u64, u64)>,
@@ -224,7 +226,7 @@ impl Table {
     pub fn merge(&mut self, other: &Self) {
         let numbers: Vec<u32> = other.names.all.iter().map(|text| self.names.number(text)).collect();
         let number = |number: u32| numbers.get(number as usize).copied().unwrap_or(0);
-        for (key, sums) in &other.rows {
+        for (key, sums) in other.rows() {
             let key = Key {
                 project: number(key.project),
                 token: number(key.token),
@@ -240,9 +242,23 @@ impl Table {
         self.unreadable = self.unreadable.saturating_add(other.unreadable);
     }
 
-    /// All rows, in no order.
+    /// All rows, in no order. A key may come twice.
     pub fn rows(&self) -> impl Iterator<Item = (&Key, &Sums)> {
-        self.rows.iter()
+        self.read.iter().map(|(key, sums)| (key, sums)).chain(&self.rows)
+    }
+
+    /// All rows in their order, a key once.
+    fn sorted(&self) -> Vec<(Key, Sums)> {
+        let mut rows: Vec<(Key, Sums)> = self.rows().map(|(key, sums)| (*key, *sums)).collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        rows.dedup_by(|next, kept| {
+            let is_same = next.0 == kept.0;
+            if is_same {
+                kept.1.merge(&next.1);
+            }
+            is_same
+        });
+        rows
     }
 
     /// Hours and the bytes of the file outside of which no record of them lies, in order of the hours.
@@ -263,8 +279,7 @@ impl Table {
                 put_number(out, number);
             }
         }
-        let mut rows: Vec<(&Key, &Sums)> = self.rows.iter().collect();
-        rows.sort_unstable_by_key(|(key, _)| **key);
+        let rows = self.sorted();
         put_number(out, rows.len() as u64);
         let mut hour = 0;
         for (key, _) in &rows {
@@ -322,15 +337,11 @@ impl Table {
         for (key, word) in keys.iter_mut().zip(reader.bytes(count)?) {
             key.call_type = *word;
         }
-        let mut sums = vec![Sums::default(); count];
+        table.read = keys.into_iter().map(|key| (key, Sums::default())).collect();
         for column in 0..Sums::default().numbers().len() {
-            for sums in &mut sums {
+            for (_, sums) in &mut table.read {
                 *sums.numbers_mut()[column] = reader.number()?;
             }
-        }
-        table.rows.reserve(count);
-        for (key, sums) in keys.into_iter().zip(sums) {
-            table.add(key, &sums);
         }
         Ok(table)
     }
@@ -345,13 +356,12 @@ mod tests {
 
     fn by_text(table: &Table) -> BTreeMap<(u32, [String; 4], u8, u8), Sums> {
         let text = |number| table.names.text(number).to_owned();
-        table
-            .rows()
-            .map(|(key, sums)| {
-                let ids = [key.project, key.token, key.model, key.provider].map(text);
-                ((key.hour, ids, key.outcome, key.call_type), *sums)
-            })
-            .collect()
+        let mut rows: BTreeMap<_, Sums> = BTreeMap::new();
+        for (key, sums) in table.rows() {
+            let ids = [key.project, key.token, key.model, key.provider].map(text);
+            rows.entry((key.hour, ids, key.outcome, key.call_type)).or_default().merge(sums);
+        }
+        rows
     }
 
     fn records() -> impl Strategy<Value = Vec<(Facts, [String; 4])>> {
@@ -388,9 +398,16 @@ mod tests {
             prop_assert_eq!(by_text(&read), by_text(&whole));
             prop_assert_eq!(&read.spans, &whole.spans);
             let (first, second) = records.split_at(at.min(records.len()));
-            let mut parts = table(first);
+            let mut bytes = vec![];
+            table(first).encode(&mut bytes);
+            let mut parts = Table::decode(&mut Reader::new(&bytes)).unwrap();
             parts.merge(&table(second));
             prop_assert_eq!(by_text(&parts), by_text(&whole));
+            let mut bytes = vec![];
+            parts.encode(&mut bytes);
+            let read = Table::decode(&mut Reader::new(&bytes)).unwrap();
+            prop_assert_eq!(by_text(&read), by_text(&whole));
+            prop_assert!(read.read.is_sorted_by(|(a, _), (b, _)| a < b), "each key once");
         }
 
         #[test]
