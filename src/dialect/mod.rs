@@ -24,6 +24,7 @@ pub mod openai_chat;
 pub mod openai_responses;
 mod proof;
 pub mod rate_limits;
+pub mod refusal;
 mod repeat;
 mod shape;
 mod sight;

@@ -6,13 +6,16 @@
 //!
 //! Source: the project's routing specification, sections 2 to 4.
 
+pub mod breaker;
 mod explained;
 pub mod intent;
+pub mod keys;
 pub mod llm;
 pub mod metrics;
 mod plan;
 mod policies;
 mod pool;
+pub mod retry;
 
 pub use explained::{Applied, Considered, Exclusion, Explained, Note, Part, Reason, Score};
 pub use plan::{Asks, Plan, Policies, Traits};
