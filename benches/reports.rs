@@ -197,6 +197,7 @@ fn record(
         ttft_ms: Some(latency_ms / 4),
         overhead_us: 17,
         attempt: 1,
+        key_id: None,
         conversation_id: None,
         cache: None,
     }

@@ -56,6 +56,7 @@ fn record() -> UsageRecord<'static> {
         ttft_ms: Some(432),
         overhead_us: 17,
         attempt: 1,
+        key_id: None,
         conversation_id: None,
         cache: None,
     }

@@ -1,13 +1,20 @@
 //! The only reader of time; everyone else is handed `now`.
 #![expect(clippy::disallowed_methods, reason = "this is the room that reads time")]
 
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Monotonic now.
 #[inline]
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Milliseconds of the monotonic clock on a scale that all threads of the process share. Never 0.
+pub fn process_ms() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    let start = *START;
+    now().saturating_duration_since(start).as_millis() as u64 + 1
 }
 
 /// Both clocks, read together. From then on a reading of the monotonic one tells the time of day as well.

@@ -273,8 +273,6 @@ pub const CORE_BODY_BYTES_MAX: usize = 512 * MIB;
 /// How long after a request was sent a pooled connection may end for the provider not to have seen it, in
 /// milliseconds. It covers a round trip; no model answers, and fails, that fast.
 pub const STALE_WINDOW_MS: u64 = 250;
-/// Bytes of a provider's refusal of our key that are read for the record.
-pub const REFUSAL_BYTES_MAX: usize = 8 * KIB;
 
 // --- dialect: Gemini
 /// Longest answer in which Gemini's byte offsets of citations are turned into characters, in bytes. Beyond it the

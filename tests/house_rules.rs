@@ -31,7 +31,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("cache", &["budget::money", "dialect", "json", "limits"]),
     // Facts about providers and the configuration made of them
     ("provider", &["dialect"]),
-    ("config", &["dialect", "limits", "provider"]),
+    // Rules of retrying are numbers that are read from the configuration; what follows from them is pure.
+    ("routing::breaker", &[]),
+    ("routing::keys", &[]),
+    ("routing::retry", &[]),
+    ("config", &["dialect", "limits", "provider", "routing::breaker", "routing::retry"]),
     // Counts what limits limit, so it knows what a limit is.
     ("budget", &["config", "dialect"]),
     ("auth", &["config", "limits", "mailbox::Reply"]),
@@ -69,6 +73,8 @@ const ROOMS: &[(&str, &[&str])] = &[
             "provider",
             // Policies as requests meet them are made with the snapshot; the choice itself looks into it.
             "routing::Plan",
+            "routing::breaker",
+            "routing::keys",
             "simulate",
             "upstream",
         ],
@@ -96,6 +102,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             // Its memory is the core's; what happens in it is the gateway's business.
             "routing::Pool",
             "routing::metrics",
+            "routing::retry",
             "snapshot",
             "store::journal",
             "telemetry",
@@ -256,7 +263,9 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "upstream",
             "endpoints::api",
             "endpoints::operations",
+            "gateway::candidates",
             "gateway::kept",
+            "gateway::peek",
             "gateway::relay",
             "simulate::serve",
             "cli::simulate",

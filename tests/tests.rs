@@ -16,6 +16,7 @@ mod dialects;
 mod dns;
 mod docs;
 mod durability;
+mod failover;
 mod faults;
 mod gemini;
 mod handover;

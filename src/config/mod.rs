@@ -14,6 +14,7 @@ pub mod embedding;
 pub mod env;
 pub(crate) mod fields;
 pub mod fuzz;
+mod keys;
 pub mod limit;
 pub mod media;
 pub mod mistake;
@@ -32,6 +33,7 @@ use serde_json::{Map, Value};
 
 pub use account::Accounts;
 pub use env::Env;
+pub use keys::ModelKey;
 pub use limit::{Limit, LimitSet, LimitsMode, Metric, Period, RollingUnit, Window};
 pub use mistake::{Mistake, Warning};
 pub use model::Model;

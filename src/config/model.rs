@@ -12,9 +12,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::fields::{Fields, one_of};
+use super::keys::{self, Keys, ModelKey};
 use super::limit::LimitSet;
 use super::mistake::{Path, Sink, describe, kind, quote};
-use super::{Opener, Secret, files};
+use super::{Opener, Secret};
 use crate::dialect::Dialect;
 use crate::provider::path::{Call, azure_has_version_path, passthrough, path_of};
 use crate::provider::price::{
@@ -36,8 +37,8 @@ pub struct Model {
     pub provider: Arc<Provider>,
     /// Where it is; none for `simulated`.
     pub endpoint: Option<Endpoint>,
-    /// The provider's key, in clear.
-    pub api_key: Option<Secret>,
+    /// The provider's keys, in clear; none for one that takes none.
+    pub keys: Vec<ModelKey>,
     /// The id that the provider knows.
     pub upstream_model: String,
     /// Dialects it takes as they come.
@@ -56,13 +57,12 @@ pub struct Model {
     pub enabled: bool,
     /// Request fields to remove before sending.
     pub strip_params: Vec<String>,
-    /// The key is there but cannot be decrypted; such a model must not be routed to.
+    /// A key is there but none can be decrypted; such a model must not be routed to.
     pub key_error: bool,
     /// Settings of the simulated provider, as they stand in the file; null for all others.
     pub simulated: Value,
     /// Limits on this model, over all projects.
     pub limits: LimitSet,
-    auth_field: Option<Secret>,
     /// One per [`Call::ALL`]; empty for `simulated`.
     paths: Vec<Box<str>>,
 }
@@ -71,11 +71,6 @@ impl Model {
     /// Whether requests may be routed to it at all.
     pub fn is_usable(&self) -> bool {
         self.enabled && !self.key_error
-    }
-
-    /// The header line that carries the key, with its line end: `authorization: Bearer …\r\n`.
-    pub fn auth_field(&self) -> Option<&Secret> {
-        self.auth_field.as_ref()
     }
 
     /// Path (and query) of a call, base path included; none for `simulated`.
@@ -112,10 +107,10 @@ impl Model {
             Some(path_of(provider, endpoint, upstream_model, *call).into_boxed_str())
         };
         let prices = known.and_then(|known| known.prices.clone());
+        let keys = api_key.map(|key| ModelKey::only(key_field(provider, false, &key), key));
         Self {
             name: id.clone(),
             provider: Arc::clone(provider),
-            auth_field: api_key.as_ref().and_then(|key| key_field(provider, false, key)),
             upstream_model: upstream_model.to_owned(),
             dialects: provider.dialects,
             price_unknown: prices.is_none() && !provider.local,
@@ -131,7 +126,7 @@ impl Model {
             paths: Call::ALL.iter().filter_map(path).collect(),
             id,
             endpoint,
-            api_key,
+            keys: keys.into_iter().collect(),
         }
     }
 
@@ -140,7 +135,7 @@ impl Model {
         self.provider.id == other.provider.id
             && self.upstream_model == other.upstream_model
             && self.endpoint == other.endpoint
-            && self.api_key == other.api_key
+            && self.keys == other.keys
     }
 }
 
@@ -163,7 +158,7 @@ fn key_field(provider: &Provider, is_bearer: bool, key: &Secret) -> Option<Secre
 pub(crate) fn read_all(
     items: &[Value],
     catalogue: &Catalogue,
-    keys: &dyn Opener,
+    opener: &dyn Opener,
     sink: &Sink<'_>,
 ) -> Vec<Model> {
     let mut models = Vec::with_capacity(items.len());
@@ -180,12 +175,12 @@ pub(crate) fn read_all(
         {
             fields.mistake("id", format!("{} again, first used by [{first}]", quote(id)), "a unique id");
         }
-        models.extend(read(&fields, catalogue, keys));
+        models.extend(read(&fields, catalogue, opener));
     }
     models
 }
 
-fn read(f: &Fields<'_>, catalogue: &Catalogue, keys: &dyn Opener) -> Option<Model> {
+fn read(f: &Fields<'_>, catalogue: &Catalogue, opener: &dyn Opener) -> Option<Model> {
     let id = f.required_string("id");
     let provider = read_provider(f, catalogue);
     let name = f.string("name").filter(|name| !name.is_empty());
@@ -200,7 +195,13 @@ fn read(f: &Fields<'_>, catalogue: &Catalogue, keys: &dyn Opener) -> Option<Mode
     let limits = LimitSet::read(f, "limits");
     let own_prices = read_prices(f);
     let simulated = f.value("simulated").cloned().unwrap_or_default();
-    let (api_key, key_error) = read_key(f, id.unwrap_or_default(), keys);
+    let way = match (provider, &endpoint) {
+        (Some(provider), Some(endpoint)) => Way::of(provider, endpoint),
+        _ => Way::default(),
+    };
+    let carry = |f: &Fields<'_>, field: &'static str, key: &Secret| way.auth_field(f, field, provider?, key);
+    let Keys { usable: keys, locked } = keys::read(f, id.unwrap_or_default(), opener, carry);
+    let key_error = locked && keys.is_empty();
     // Read elsewhere or by later versions only; thresholds count only where there are no limits.
     f.also_known(&[
         "cfClearance",
@@ -227,9 +228,7 @@ fn read(f: &Fields<'_>, catalogue: &Catalogue, keys: &dyn Opener) -> Option<Mode
         f.warn("provider", format!("models of {} are switched off: {reason}", quote(&provider.id)));
         enabled = false;
     }
-    let way = endpoint.as_ref().map(|endpoint| Way::of(provider, endpoint)).unwrap_or_default();
-    let auth_field = way.auth_field(f, provider, api_key.as_ref());
-    let is_key_missing = api_key.is_none() && !key_error && enabled && !provider.auth.optional;
+    let is_key_missing = keys.is_empty() && !key_error && enabled && !provider.auth.optional;
     if is_key_missing && matches!(provider.auth.scheme, AuthScheme::Field { .. }) {
         f.sink.warn(&f.path, "no apiKey: the provider will refuse the requests");
     }
@@ -253,7 +252,7 @@ fn read(f: &Fields<'_>, catalogue: &Catalogue, keys: &dyn Opener) -> Option<Mode
         name: name.unwrap_or(id).to_owned(),
         provider: Arc::clone(provider),
         dialects: own_dialects.or(way.dialects).unwrap_or(provider.dialects),
-        api_key,
+        keys,
         prices,
         price_unknown,
         context_window: context_window.or(known.and_then(|known| known.context_window)),
@@ -266,7 +265,6 @@ fn read(f: &Fields<'_>, catalogue: &Catalogue, keys: &dyn Opener) -> Option<Mode
         key_error,
         simulated,
         limits,
-        auth_field,
         paths: paths.unwrap_or_default(),
         endpoint,
         upstream_model,
@@ -353,31 +351,6 @@ fn read_capabilities(f: &Fields<'_>) -> Capabilities {
     f.object("capabilities", read).unwrap_or_default()
 }
 
-/// The key in clear, and whether there is one that cannot be had.
-fn read_key(f: &Fields<'_>, id: &str, keys: &dyn Opener) -> (Option<Secret>, bool) {
-    let Some(value) = f.secret("apiKey").map(str::trim).filter(|value| !value.is_empty()) else {
-        let is_locked = f.value("encryptedApiKey").is_some();
-        if is_locked {
-            f.warn(
-                "encryptedApiKey",
-                "cannot be decrypted without LOCALROUTER_SECRET_KEY; the model is not used",
-            );
-        }
-        return (None, is_locked);
-    };
-    match keys.open(files::MODELS, id, "apiKey", value) {
-        Some(key) => (Some(key), false),
-        None => {
-            f.warn(
-                "apiKey",
-                "cannot be decrypted: config/secret is not the one it was written with, or the \
-                 model was renamed by hand; the model is not used",
-            );
-            (None, true)
-        }
-    }
-}
-
 /// What differs from the provider's entry because of the endpoint's form.
 #[derive(Default)]
 struct Way {
@@ -400,17 +373,24 @@ impl Way {
         }
     }
 
-    fn auth_field(&self, f: &Fields<'_>, provider: &Provider, key: Option<&Secret>) -> Option<Secret> {
-        let field = key_field(provider, self.is_bearer, key?)?;
-        if !key.is_some_and(is_field_value) {
+    /// The header line that carries a key which stands in `field`.
+    fn auth_field(
+        &self,
+        f: &Fields<'_>,
+        field: &'static str,
+        provider: &Provider,
+        key: &Secret,
+    ) -> Option<Secret> {
+        let line = key_field(provider, self.is_bearer, key)?;
+        if !is_field_value(key) {
             f.mistake(
-                "apiKey",
+                field,
                 "a key with a space or a character outside ASCII",
                 "the key as the provider gave it",
             );
             return None;
         }
-        Some(field)
+        Some(line)
     }
 }
 

@@ -180,7 +180,8 @@ fn a_model_that_only_embeds_is_one_of_the_configuration() {
     assert_eq!(ids, ["ollama/nomic", "ollama/nomic-2", "openai/text-embedding-3-small"]);
     assert_eq!(config.model_index("ollama/nomic"), Some(3));
     let openai = &config.models()[5];
-    assert_eq!(openai.auth_field().map(Secret::expose), Some("authorization: Bearer k\r\n"));
+    let line = openai.keys[0].auth_field.as_ref();
+    assert_eq!(line.map(Secret::expose), Some("authorization: Bearer k\r\n"));
     assert_eq!(
         openai.endpoint.as_ref().map(ToString::to_string).as_deref(),
         Some("https://api.openai.com/v1")

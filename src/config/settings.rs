@@ -6,6 +6,7 @@
 //! Source: the project's configuration specification, sections 2 and 3; the deadlines and bounds are this
 //! project's own.
 
+mod retry;
 mod traces;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -22,6 +23,8 @@ use super::media::MediaSettings;
 use super::mistake::{Mistake, Path, Sink, describe, quote};
 use crate::limits::MIB;
 use crate::provider::Endpoint;
+use crate::routing::breaker::BreakerRules;
+use crate::routing::retry::RetryRules;
 
 pub use traces::{KeepTraces, TracesSettings};
 
@@ -264,6 +267,11 @@ pub struct UpstreamSettings {
     pub dns_ttl: Duration,
     /// From `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxies: Proxies,
+    /// `retries` (default 1), `retryBaseMs` (50), `retryMaxMs` (2,000), `retryBudgetPercent` (20),
+    /// `retryBudgetPerSecond` (10), `rateLimitCooldownMs` (30,000).
+    pub retry: RetryRules,
+    /// `breaker`: `failures` (5), `errorPercent` (50), `samplesMin` (20), `windowMs` (10,000), `cooldownMs` (10,000).
+    pub breaker: BreakerRules,
 }
 
 impl Default for Settings {
@@ -422,6 +430,8 @@ impl UpstreamSettings {
             pool_per_endpoint: 512,
             dns_ttl: ms(30_000),
             proxies: Proxies::check(&env.proxy, mistakes),
+            retry: retry::RETRY_DEFAULTS,
+            breaker: retry::BREAKER_DEFAULTS,
         };
         let some = |time: Duration| (!time.is_zero()).then_some(time);
         section(f, "upstream", |f| {
@@ -432,6 +442,8 @@ impl UpstreamSettings {
             set(&mut own.pool_idle_timeout, f.duration("poolIdleTimeoutMs", 1..=DAY_MS));
             set(&mut own.pool_per_endpoint, f.integer("poolPerEndpoint", 0..=65_536).map(|n| n as usize));
             set(&mut own.dns_ttl, f.duration("dnsTtlMs", 0..=DAY_MS));
+            retry::read_retry(f, &mut own.retry);
+            retry::read_breaker(f, &mut own.breaker);
         });
         own
     }
@@ -491,7 +503,7 @@ impl Overrides<'_> {
     }
 }
 
-pub(super) fn ms(milliseconds: u64) -> Duration {
+pub(super) const fn ms(milliseconds: u64) -> Duration {
     Duration::from_millis(milliseconds)
 }
 

@@ -53,7 +53,7 @@ fn the_catalogue_fills_what_the_file_leaves_out() {
     assert_eq!(model.strip_params, ["temperature"]);
     assert_eq!((model.capabilities.vision, model.capabilities.thinking), (Some(true), None));
     assert!(model.dialects.contains(Dialect::OpenAiResponses) && !model.price_unknown && model.is_usable());
-    assert_eq!(model.auth_field().unwrap().expose(), "authorization: Bearer sk-1\r\n");
+    assert_eq!(model.keys[0].auth_field.as_ref().unwrap().expose(), "authorization: Bearer sk-1\r\n");
     assert_eq!(model.path(Call::Chat), Some("/v1/chat/completions"));
     let mut path = String::new();
     model.passthrough_path("/v1/files?limit=2", &mut path);
@@ -116,7 +116,8 @@ fn each_way_of_calling_has_its_field_and_dialects() {
         ),
     ] {
         let (model, _) = one_model(&format!(r#"{{"id":"m",{text}}}"#));
-        assert_eq!(model.auth_field().map(Secret::expose), field, "{text}");
+        let carried = model.keys.first().and_then(|key| key.auth_field.as_ref());
+        assert_eq!(carried.map(Secret::expose), field, "{text}");
         assert_eq!(format!("{:?}", model.dialects), dialects, "{text}");
         assert!(model.is_usable(), "{text}");
     }

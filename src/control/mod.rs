@@ -283,7 +283,9 @@ impl State {
         let root = self.control.home.root();
         let snapshot = Snapshot::build(Arc::clone(config), tokens, proofs, generation, root)?;
         let mut snapshot = snapshot.with_budgets(&self.control.book, moment());
-        snapshot.tokens.remember(&self.books.newest().tokens);
+        let before = self.books.newest();
+        snapshot.tokens.remember(&before.tokens);
+        snapshot.inherit(before);
         Ok(snapshot)
     }
 

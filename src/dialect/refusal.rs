@@ -20,8 +20,10 @@ pub enum Refusal {
     Unfit,
     /// Ours: the provider has no such model.
     Missing,
-    /// Ours: the key is wrong, may not do this, or its account is out of credit.
+    /// Ours: the key is wrong.
     Key,
+    /// Ours: the key may not do this, or its account is out of credit.
+    Account,
     /// Ours: too many requests or tokens for the key or the model.
     Limited,
     /// The provider's, and it may well be over in a moment: a conflict, a time-out of its own.
@@ -46,9 +48,10 @@ pub fn of_answer(dialect: Dialect, status: u16, body: &[u8]) -> Option<Judged> {
     }
     let fault = read(dialect, status, body);
     let refusal = match status {
-        401..=403 => Refusal::Key,
+        401 => Refusal::Key,
+        402 | 403 => Refusal::Account,
         408 | 409 => Refusal::Passing,
-        429 if fault.case == FaultCase::NoCredit => Refusal::Key,
+        429 if fault.case == FaultCase::NoCredit => Refusal::Account,
         429 => Refusal::Limited,
         400 | 404 | 413 | 422 => of_fault(status, &fault),
         400..=499 => Refusal::Request,
@@ -90,9 +93,10 @@ fn of_fault(status: u16, fault: &Fault<'_>) -> Refusal {
         // Groq says so of one request with more tokens than a minute has: a smaller one would be taken.
         FaultCase::RateLimited if status == 413 => Refusal::Unfit,
         FaultCase::RateLimited => Refusal::Limited,
-        FaultCase::BadKey | FaultCase::Forbidden | FaultCase::NoCredit => Refusal::Key,
+        FaultCase::BadKey => Refusal::Key,
+        FaultCase::Forbidden | FaultCase::NoCredit => Refusal::Account,
         FaultCase::NotFound if is_about_model(fault) => Refusal::Missing,
-        FaultCase::BadRequest if is_unfit(fault) => Refusal::Unfit,
+        FaultCase::BadRequest | FaultCase::NotFound if is_unfit(fault) => Refusal::Unfit,
         FaultCase::NotFound | FaultCase::BadRequest | FaultCase::TooLarge => Refusal::Request,
         FaultCase::Conflict => Refusal::Passing,
         FaultCase::Internal | FaultCase::Overloaded | FaultCase::Timeout => Refusal::Provider,
@@ -116,8 +120,9 @@ fn is_about_model(fault: &Fault<'_>) -> bool {
         || begins.iter().any(|words| message.starts_with(words))
 }
 
-/// Codes of OpenAI for what one of its models does not take and another one does.
-const UNFIT_CODES: [&str; 2] = ["unsupported_parameter", "unsupported_value"];
+/// Codes of OpenAI for what one of its models does not take and another one does, and for a conversation that is at one
+/// provider, so that only that one knows its ids.
+const UNFIT_CODES: [&str; 3] = ["unsupported_parameter", "unsupported_value", "previous_response_not_found"];
 
 /// The same in words, of servers that have no code for it, in lower case.
 const UNFIT_WORDS: [&str; 5] = [

@@ -26,8 +26,8 @@ fn a_status_says_the_same_in_every_dialect_whatever_its_body() {
     for (status, expected) in [
         (400, Request),
         (401, Key),
-        (402, Key),
-        (403, Key),
+        (402, Account),
+        (403, Account),
         (404, Request),
         (405, Request),
         (408, Passing),
@@ -112,11 +112,11 @@ fn a_bad_request_is_looked_into() {
         // A key.
         (G, 400, "INVALID_ARGUMENT", "API key not valid. Please pass a valid API key.", Request),
         (C, 400, "invalid_api_key", "Incorrect API key provided.", Key),
-        (A, 400, BAD, "Your credit balance is too low to access the Anthropic API.", Key),
+        (A, 400, BAD, "Your credit balance is too low to access the Anthropic API.", Account),
         // The client's own.
         (C, 400, "invalid_value", "Invalid 'messages[3]'.", Request),
         (C, 404, "null", "No such file.", Request),
-        (R, 400, "previous_response_not_found", "Previous response with id 'resp_1' not found.", Request),
+        (R, 400, "previous_response_not_found", "Previous response with id 'resp_1' not found.", Unfit),
         (R, 404, "null", "Response with id 'resp_1' not found.", Request),
         (A, 400, BAD, "messages.0: Input does not match the expected shape.", Request),
         (A, 413, "request_too_large", "Request exceeds the maximum size", Request),
@@ -137,7 +137,7 @@ fn a_bad_request_is_looked_into() {
 #[test]
 fn an_account_without_credit_is_no_rate_limit() {
     let quota = body(Dialect::OpenAiChat, 429, "insufficient_quota", "You exceeded your current quota");
-    assert_eq!(of_answer(Dialect::OpenAiChat, 429, quota.as_bytes()).unwrap().refusal, Key);
+    assert_eq!(of_answer(Dialect::OpenAiChat, 429, quota.as_bytes()).unwrap().refusal, Account);
     let google = r#"{"error":{"code":429,"message":"You exceeded your current quota","status":"RESOURCE_EXHAUSTED",
         "details":[{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"34.2s"}]}}"#;
     assert_eq!(

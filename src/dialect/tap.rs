@@ -174,6 +174,21 @@ impl UsageTap {
         self.sight.ended
     }
 
+    /// Events that have passed whole so far.
+    pub fn events_so_far(&self) -> u64 {
+        self.sight.events
+    }
+
+    /// What the provider said when it failed, if it did.
+    pub fn failure(&self) -> Option<&ProviderError> {
+        self.sight.error.as_ref().filter(|_| self.sight.failed)
+    }
+
+    /// Whether the body is, or may yet be, a stream of events and not one document.
+    pub fn is_stream(&self) -> bool {
+        matches!(self.mode, Mode::StreamAhead | Mode::Stream)
+    }
+
     /// Whether the slice fed last held whole events of text only: nothing in it is usage, an error or an end.
     pub fn fed_only_text(&self) -> bool {
         self.fed_only_text

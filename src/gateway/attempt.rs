@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::answer::{self, Answer};
 use super::exchange::{Exchange, Sent};
+use super::failover::Turn;
 use super::ledger::Ledger;
 use crate::http1::Method;
 use crate::limits::STALE_WINDOW_MS;
@@ -45,7 +46,7 @@ pub(super) struct Wire<'a> {
     pub parts: &'a [&'a [u8]],
 }
 
-/// Sends `wire` to `target`, which is number `index`, and waits for the head of the answer.
+/// Sends `wire` to `target`, whose turn it is, and waits for the head of the answer.
 ///
 /// A pooled connection that turns out dead at once is replaced, for free: the provider had closed it before the
 /// request arrived.
@@ -55,12 +56,12 @@ pub(super) struct Wire<'a> {
 pub(super) async fn send(
     exchange: &mut Exchange<'_>,
     ledger: &mut Ledger,
-    index: usize,
+    turn: Turn,
     target: &Target,
     wire: Wire<'_>,
     first_byte: Duration,
 ) -> Result<Answer, AttemptError> {
-    ledger.asks(index);
+    ledger.asks(turn.index, turn.key);
     let pool = Rc::clone(&exchange.view.pools[target.endpoint]);
     let mut lease = match pool.lease() {
         Some(lease) => {
@@ -71,7 +72,7 @@ pub(super) async fn send(
         None => connect(exchange, ledger, &pool, target).await?,
     };
     loop {
-        ledger.sent(index);
+        ledger.sent(turn.index);
         match exchange_once(exchange, ledger, &mut lease, wire, first_byte).await {
             Ok(Some(head)) => {
                 ledger.step("answer begun", &[("status", Value::Integer(u64::from(head.status)))]);

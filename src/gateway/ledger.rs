@@ -81,6 +81,8 @@ pub(super) struct Ledger {
     attempts: u32,
     open: Option<Open>,
     last_target: Option<usize>,
+    /// Index of its key.
+    key: usize,
     status: u16,
     outcome: Outcome,
     ended_by: EndedBy,
@@ -122,6 +124,7 @@ impl Ledger {
             attempts: 0,
             open: None,
             last_target: None,
+            key: 0,
             status: 0,
             outcome: Outcome::ClientClosed,
             ended_by: EndedBy::Client,
@@ -173,9 +176,15 @@ impl Ledger {
         self.last_target = Some(target_index);
     }
 
-    /// A target is about to be asked: the attempt begins.
-    pub(super) fn asks(&mut self, target_index: usize) {
+    /// Which of its target's keys the next attempt uses.
+    pub(super) fn uses_key(&mut self, key: usize) {
+        self.key = key;
+    }
+
+    /// A target is about to be asked with one of its keys: the attempt begins.
+    pub(super) fn asks(&mut self, target_index: usize, key: usize) {
         self.tries(target_index);
+        self.uses_key(key);
         self.tracer.asks(self.last_look(), target_index);
     }
 
@@ -239,7 +248,6 @@ impl Ledger {
         if self.open.is_none() {
             self.attempts += 1;
             self.shard.metrics.attempts.add(1);
-            self.shard.metrics.retries.add(u64::from(self.attempts > 1));
             self.open = Some(Open { target: target_index, model_index: target_index as u32 });
         }
     }
@@ -331,17 +339,19 @@ impl Ledger {
     /// The provider refused with `status` what another candidate may be given (our key, a conversation that is not its own),
     /// and said this about it.
     pub(super) fn key_refused(&mut self, error: &GatewayError, status: u16, said: Option<&str>) {
-        // The provider's own word, so that it can be told from other failures.
-        self.status = status;
         let cause = match said {
             Some(said) => format!("{}: {said}", error.cause()),
             None => error.cause(),
         };
-        self.close(
-            None,
-            &Ending { outcome: Outcome::Error, ended_by: EndedBy::Provider, error: Some(&cause) },
-            Some(&error.message()),
-        );
+        self.attempt_refused(status, &cause, Some(&error.message()));
+    }
+
+    /// The provider refused, with this status and cause, and somebody else is asked; `told`: see [`Self::close`].
+    pub(super) fn attempt_refused(&mut self, status: u16, cause: &str, told: Option<&str>) {
+        // The provider's own word, so that it can be told from other failures.
+        self.status = status;
+        let ending = Ending { outcome: Outcome::Error, ended_by: EndedBy::Provider, error: Some(cause) };
+        self.close(None, &ending, told);
         self.working();
     }
 
@@ -397,6 +407,10 @@ impl Ledger {
     fn close(&mut self, tap: Option<&mut UsageTap>, ending: &Ending<'_>, told: Option<&str>) {
         let Some(open) = self.open.take() else {
             (self.outcome, self.ended_by) = (ending.outcome, ending.ended_by);
+            // The refusal of an attempt that is settled already went to the client after all.
+            if self.outcome == Outcome::Success && self.status >= 400 {
+                self.outcome = Outcome::Error;
+            }
             self.note_end(clock::now(), self.last_target, Usage::default(), ending, told);
             return;
         };

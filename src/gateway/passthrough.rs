@@ -13,8 +13,10 @@ use super::body::{self, BodyError, ClientBody, Piece};
 use super::call::records_fit;
 use super::candidates::first_byte_timeout;
 use super::exchange::{After, Exchange, Sent, send_watching};
+use super::failover::Turn;
 use super::form;
 use super::ledger::Ledger;
+use super::peek;
 use super::relay::{self, Relaying};
 use super::request::Request;
 use crate::http1::writer::{self, ChunkHeader, LAST_CHUNK};
@@ -60,13 +62,20 @@ pub async fn pass_through(exchange: &mut Exchange<'_>, request: Request) -> Afte
                 labels: false,
                 opening: &[],
             };
-            relay::relay(exchange, &request, &mut ledger, answer, how).await
+            match relay::relay(exchange, &request, &mut ledger, answer, how).await {
+                Ok(after) => after,
+                Err(error) => exchange.refuse(&request, &mut ledger, &error).await,
+            }
         }
-        Ok((_, answer)) => {
+        Ok((_, mut answer)) => {
             let status = answer.head.status;
             let error = GatewayError::UpstreamAuth { status };
-            let said = relay::refusal(exchange, answer, request.client.dialect).await;
-            ledger.key_refused(&error, status, said.as_deref());
+            let Some(body) = peek::error_body(exchange, &mut answer).await else {
+                ledger.client_gone();
+                return After::Abort;
+            };
+            peek::release(exchange, answer);
+            ledger.key_refused(&error, status, body.message(request.client.dialect).as_deref());
             exchange.refuse(&request, &mut ledger, &error).await
         }
         Err(BodyError::ClientGone) => {
@@ -109,7 +118,8 @@ async fn send_whole(
         model.is_some_and(|name| routing::is_named(target, name) && name != target.model.upstream_model);
     let edits = Edits { model: renamed.then_some(target.model.upstream_model.as_str()), ..Edits::default() };
     let edited = facts.as_ref().is_some_and(|facts| splices.plan(&body, facts, &edits).is_ok());
-    let mut head = begin(exchange, request, target);
+    let turn = Turn::of(exchange.shard, index, target);
+    let mut head = begin(exchange, request, target, turn);
     if request.framing != Framing::None {
         let length = if edited { splices.body_len() } else { body.len() };
         writer::content_length(&mut head, length as u64);
@@ -123,14 +133,14 @@ async fn send_whole(
     }
     let wire = Wire { method: Method::of(&request.method), parts: &parts };
     let first_byte = first_byte_timeout(snapshot, request, target)?;
-    let answer = attempt::send(exchange, ledger, index, target, wire, first_byte).await?;
+    let answer = attempt::send(exchange, ledger, turn, target, wire, first_byte).await?;
     exchange.shard.give_back_head(head);
     Ok((index, answer))
 }
 
-fn begin(exchange: &Exchange<'_>, request: &Request, target: &Target) -> Vec<u8> {
+fn begin(exchange: &Exchange<'_>, request: &Request, target: &Target, turn: Turn) -> Vec<u8> {
     let mut head = exchange.shard.take_head();
-    target.append_passthrough_head(&mut head, &request.method, &request.target);
+    target.append_passthrough_head(&mut head, turn.key, &request.method, &request.target);
     head.extend_from_slice(&request.fields);
     target
         .append_extra_fields(&mut head, |name| name == "anthropic-version" && request.has_anthropic_version);
@@ -202,14 +212,15 @@ async fn send_streaming(
         first = vec![&seen[..named.span.start], upstream, &seen[named.span.end..]];
         length = length.map(|length| length - named.span.len() as u64 + upstream.len() as u64);
     }
-    let mut head = begin(exchange, request, target);
+    let turn = Turn::of(exchange.shard, index, target);
+    let mut head = begin(exchange, request, target, turn);
     match length {
         Some(length) => writer::content_length(&mut head, length),
         None => writer::transfer_encoding_chunked(&mut head),
     }
     writer::end(&mut head);
     let first_byte = first_byte_timeout(snapshot, request, target)?;
-    ledger.asks(index);
+    ledger.asks(index, turn.key);
     let pool = Rc::clone(&exchange.view.pools[target.endpoint]);
     let mut lease = attempt::connect(exchange, ledger, &pool, target).await?;
     ledger.sent(index);

@@ -22,7 +22,7 @@ use crate::dialect::Dialect;
 use crate::dialect::error::{ErrorBody, StreamPosition, write_stream_error};
 use crate::dialect::{StreamEnd, UsageTap};
 use crate::http1::{Framing, KnownField};
-use crate::limits::{ANSWER_HEADROOM_BYTES, ANSWER_TAILROOM_BYTES, DEADLINE_TICK_MS, REFUSAL_BYTES_MAX};
+use crate::limits::{ANSWER_HEADROOM_BYTES, ANSWER_TAILROOM_BYTES, DEADLINE_TICK_MS};
 use crate::net::Buffer;
 use crate::net::deadline::OnExpiry;
 use crate::respond::GatewayError;
@@ -33,8 +33,6 @@ use crate::telemetry::labels::{EndedBy, Outcome};
 const KEEP_ALIVE_COMMENT: &[u8] = b": keep-alive\n\n";
 /// What it says to Google's clients, which take a comment for JSON: an empty line.
 const KEEP_ALIVE_LINE: &[u8] = b"\n";
-/// Longest wait for the text of a refusal.
-const REFUSAL_TIME: Duration = Duration::from_secs(2);
 
 /// How an answer is to be relayed.
 #[derive(Debug, Clone, Copy)]
@@ -54,13 +52,16 @@ pub(super) struct Relaying<'a> {
 }
 
 /// Relays the whole answer, settles the attempt, returns the provider's connection to its pool.
+///
+/// # Errors
+/// It broke before the client got any of it. The attempt is not settled then.
 pub(super) async fn relay(
     exchange: &mut Exchange<'_>,
     request: &Request,
     ledger: &mut Ledger,
     answer: Answer,
     how: Relaying<'_>,
-) -> After {
+) -> Result<After, GatewayError> {
     let AnswerHead { status, framing, keep_alive, kind, fields, buffer, start, end } = answer.head;
     ledger.answered(status);
     let is_events = kind == BodyKind::Events && !request.client.is_head;
@@ -75,7 +76,7 @@ pub(super) async fn relay(
     let mut relay = Relay::new(exchange, request, source, kind, how);
     let (mut buffer, mut span) = (buffer, Span { start, end: start });
     if let Err(fault) = relay.source.absorb(&mut buffer, start, end, &mut span, false) {
-        return relay.fail_before_head(exchange, request, ledger, fault, fields).await;
+        return relay.fail_before_head(exchange, ledger, fault, fields);
     }
     // A JSON answer that fits into the buffer is read whole first, so that its cost can stand in the head; a passed-
     // through one whose length is not known may be a stream of its own kind: only as far as it is there.
@@ -83,7 +84,7 @@ pub(super) async fn relay(
         let room = (buffer.len() - ANSWER_TAILROOM_BYTES - start) as u64;
         let waits = how.expects_end_mark || matches!(framing, Framing::Length(length) if length <= room);
         if let Some(fault) = relay.gather(exchange, &mut buffer, &mut span, waits).await {
-            return relay.fail_before_head(exchange, request, ledger, fault, fields).await;
+            return relay.fail_before_head(exchange, ledger, fault, fields);
         }
     }
     relay.watch_first(exchange, &buffer[span.start..span.end], status);
@@ -118,10 +119,10 @@ pub(super) async fn relay(
     if done && reusable {
         pool.give_back(conn, exchange.shard.tick_ms());
     }
-    match after {
+    Ok(match after {
         After::KeepAlive if !keeps => After::Close,
         after => after,
-    }
+    })
 }
 
 /// The content type among fields in wire form.
@@ -132,34 +133,6 @@ fn content_type(fields: &[u8]) -> &str {
         (KnownField::of(&line[..at]) == KnownField::ContentType).then_some(&line[at + 1..])
     });
     value.and_then(|value| std::str::from_utf8(value).ok()).map_or(local::JSON, str::trim)
-}
-
-/// What a provider says about a refusal that is not for the client: read as far as it is short, and its connection
-/// kept where that was all.
-pub(super) async fn refusal(exchange: &mut Exchange<'_>, answer: Answer, dialect: Dialect) -> Option<String> {
-    let Answer { head, conn, pool } = answer;
-    let AnswerHead { framing, keep_alive, fields, mut buffer, start, end, .. } = head;
-    exchange.shard.give_back_head(fields);
-    let mut source = Source::new(conn, pool, framing, keep_alive);
-    let mut span = Span { start, end: start };
-    source.absorb(&mut buffer, start, end, &mut span, false).ok()?;
-    source.conn.deadline().set(REFUSAL_TIME, OnExpiry::Close);
-    while !source.done && span.end - span.start < REFUSAL_BYTES_MAX {
-        let at = span.end;
-        let room = buffer.len() - ANSWER_TAILROOM_BYTES;
-        let count = exchange.while_client_stays(source.conn.read(&mut buffer[at..room])).await?.ok()?;
-        if count == 0 {
-            source.ended(None).ok()?;
-        }
-        source.absorb(&mut buffer, at, at + count, &mut span, true).ok()?;
-    }
-    let mut tap = UsageTap::new(dialect, false);
-    tap.feed(&buffer[span.start..span.end]);
-    let said = tap.finish().error.map(|error| error.message.clone());
-    if source.done && source.reusable {
-        source.pool.give_back(source.conn, exchange.shard.tick_ms());
-    }
-    said
 }
 
 /// When the whole request has to be over, on the core's tick.
@@ -547,25 +520,23 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// Nothing was sent to the client yet: it gets a proper error.
-    pub(super) async fn fail_before_head(
+    /// Nothing was sent to the client yet: another candidate may do better, or it gets a proper error.
+    pub(super) fn fail_before_head(
         &mut self,
-        exchange: &mut Exchange<'_>,
-        request: &Request,
+        exchange: &Exchange<'_>,
         ledger: &mut Ledger,
         fault: Fault,
         fields: Vec<u8>,
-    ) -> After {
+    ) -> Result<After, GatewayError> {
         exchange.shard.give_back_head(fields);
-        let error = match fault {
+        match fault {
             Fault::ClientGone => {
                 self.settle_fault(ledger, &fault);
-                return After::Abort;
+                Ok(After::Abort)
             }
-            Fault::Broken(text) => GatewayError::UpstreamMalformed(text),
-            Fault::TooSlow(after) => GatewayError::UpstreamTimeout { after },
-            Fault::Stopped => GatewayError::Stopped,
-        };
-        exchange.refuse(request, ledger, &error).await
+            Fault::Broken(text) => Err(GatewayError::UpstreamMalformed(text)),
+            Fault::TooSlow(after) => Err(GatewayError::UpstreamTimeout { after }),
+            Fault::Stopped => Err(GatewayError::Stopped),
+        }
     }
 }

@@ -29,6 +29,7 @@ mod known;
 mod octets;
 mod relay;
 mod repeated;
+mod retry_after;
 mod target;
 pub mod writer;
 
@@ -46,3 +47,4 @@ pub use head::{
 pub use known::{KnownField, is_hop_by_hop};
 pub use relay::{ChunkedRelay, RelayProgress, RelaySink};
 pub use repeated::RepeatedHead;
+pub use retry_after::retry_after;

@@ -17,8 +17,10 @@ use crate::clock::{self, WallClock};
 use crate::mailbox::Mailbox;
 use crate::net::{BufferPool, Deadlines};
 use crate::routing::Pool;
+use crate::routing::retry::{RetryBudget, RetryRules};
 use crate::store::journal::JournalWriter;
 use crate::telemetry::ids::{TraceId, TraceIds};
+use crate::telemetry::labels::RetryReason;
 use crate::telemetry::log::{self, Value};
 use crate::telemetry::metrics::CoreMetrics;
 use crate::telemetry::text::TimestampFormatter;
@@ -76,6 +78,7 @@ pub struct Shard {
     /// Traces of finished requests.
     pub traces: RefCell<CoreTraces>,
     ids: RefCell<TraceIds>,
+    retry_budget: RefCell<RetryBudget>,
     view: RefCell<Rc<View>>,
     heads: RefCell<Vec<Vec<u8>>>,
     started: Instant,
@@ -107,6 +110,7 @@ impl Shard {
             pool: Cell::default(),
             traces: RefCell::new(traces),
             ids: RefCell::new(parts.ids),
+            retry_budget: RefCell::default(),
             view: RefCell::new(Rc::new(view)),
             heads: RefCell::default(),
             started: clock::now(),
@@ -148,6 +152,13 @@ impl Shard {
     /// A random number.
     pub fn random(&self) -> u64 {
         self.ids.borrow_mut().random()
+    }
+
+    /// Takes a retry out of the core's budget; `false` when it is used up.
+    pub fn pay_retry(&self, rules: &RetryRules, now_ms: u64) -> bool {
+        let retries = RetryReason::ALL.iter().map(|reason| self.metrics.retries(*reason).read());
+        let first_tries = self.metrics.attempts.read().saturating_sub(retries.sum());
+        self.retry_budget.borrow_mut().take(first_tries, now_ms, rules)
     }
 
     /// An empty byte vector that was used before; give it back with [`Shard::give_back_head`].

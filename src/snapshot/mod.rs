@@ -15,9 +15,10 @@ use crate::config::{Config, Token};
 use crate::dialect::ProofKey;
 use crate::net::tls;
 use crate::routing::Plan;
+use crate::routing::breaker::Breaker;
 use crate::upstream::{Endpoint, Scheme};
 
-pub use target::Target;
+pub use target::{Target, TargetKey};
 
 /// One generation of the configuration.
 pub struct Snapshot {
@@ -37,6 +38,8 @@ pub struct Snapshot {
     pub routing: Plan,
     /// Limits and where they are counted; none before [`Snapshot::with_budgets`].
     pub budgets: budget::plan::Plan,
+    /// Open when an endpoint cannot be reached, in the order of `endpoints`; shared with later snapshots.
+    pub breakers: Vec<Arc<Breaker>>,
     /// Trust for `https` endpoints; none while there is no such endpoint.
     pub client_tls: Option<Arc<ClientConfig>>,
     /// Certificate of the listener; none for plain HTTP.
@@ -84,6 +87,7 @@ impl Snapshot {
         let models = config.models().iter().map(|model| &**model);
         let routing = Plan::build(models, config.projects().iter().map(|project| &**project));
         routing.metrics.check()?;
+        let breakers = endpoints.iter().map(|_| Arc::default()).collect();
         Ok(Self {
             generation,
             config,
@@ -93,6 +97,7 @@ impl Snapshot {
             endpoints,
             routing,
             budgets: budget::plan::Plan::default(),
+            breakers,
             client_tls,
             server_tls,
         })
@@ -103,6 +108,21 @@ impl Snapshot {
     pub fn with_budgets(mut self, book: &Book, now: Moment) -> Self {
         self.budgets = budget::plan::Plan::build(book, &self.config, now);
         self
+    }
+
+    /// Goes on with what is known of models, keys and endpoints that stay as they were in `old`.
+    pub fn inherit(&mut self, old: &Self) {
+        for target in &mut self.targets {
+            let same = old.config.model_index(&target.model.id);
+            if let Some(known) = same.and_then(|index| old.targets.get(index)) {
+                target.inherit(known);
+            }
+        }
+        for (endpoint, breaker) in self.endpoints.iter().zip(&mut self.breakers) {
+            if let Some(index) = old.endpoints.iter().position(|known| known == endpoint) {
+                *breaker = Arc::clone(&old.breakers[index]);
+            }
+        }
     }
 
     /// The token behind a principal of this snapshot.

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use crate::budget::price::{Price, Tier};
-use crate::config::{Model, Secret, Settings};
+use crate::config::{Model, ModelKey, Secret, Settings};
 use crate::dialect::Dialect;
 use crate::http1::writer;
 use crate::provider::Scheme as ProviderScheme;
 use crate::provider::path::{self, Call};
+use crate::routing::breaker::Breaker;
+use crate::routing::keys::{KeyHealth, pick_key};
 use crate::simulate::{SimulatedSettings, Simulator};
 use crate::upstream::{Endpoint, HttpProxy, Scheme};
 
@@ -23,14 +25,55 @@ pub struct Target {
     pub endpoint: usize,
     /// Who answers in place of a provider, for the simulated one.
     pub simulator: Option<Simulator>,
-    /// Request line and the gateway's own fields per call, in the order of [`Call::ALL`].
-    heads: [Vec<u8>; Call::ALL.len()],
-    /// The gateway's own fields: host, key, fixed fields of the provider.
-    own_fields: Vec<u8>,
+    /// What it is called with; one without a key where the provider takes none, so that there is always one.
+    pub keys: Vec<TargetKey>,
+    /// Opens when its calls fail; shared with later snapshots.
+    pub breaker: Arc<Breaker>,
     /// `http://host` where requests carry the absolute form, else empty.
     origin: String,
     /// Fixed fields of the provider that a client may also send.
     extra_fields: Vec<(String, String)>,
+}
+
+/// A key of a target, with everything that is sent with it made ahead.
+pub struct TargetKey {
+    /// Its name, never the key; empty where there is none.
+    pub id: Box<str>,
+    /// Its share of the calls.
+    pub weight: u32,
+    /// Whether it can be used; shared with later snapshots.
+    pub health: Arc<KeyHealth>,
+    /// Request line and the gateway's own fields per call, in the order of [`Call::ALL`].
+    heads: [Vec<u8>; Call::ALL.len()],
+    /// The gateway's own fields: host, key, fixed fields of the provider.
+    own_fields: Vec<u8>,
+}
+
+impl TargetKey {
+    fn new(model: &Model, endpoint: &Endpoint, origin: &str, key: Option<&ModelKey>) -> Self {
+        let own_fields = own_fields(endpoint, key.and_then(|key| key.auth_field.as_ref()));
+        let heads = Call::ALL.map(|call| {
+            let Some(base) = &model.endpoint else {
+                return request_head("POST", &simulated_path(model, call), &own_fields);
+            };
+            let path = path::path_of(&model.provider, base, &model.upstream_model, call);
+            let method = if call == Call::Models { "GET" } else { "POST" };
+            request_head(method, &format!("{origin}{path}"), &own_fields)
+        });
+        Self {
+            id: key.map(|key| key.id.as_str().into()).unwrap_or_default(),
+            weight: key.map_or(1, |key| key.weight),
+            health: Arc::default(),
+            heads,
+            own_fields,
+        }
+    }
+
+    /// The head of a call up to and without the client's fields.
+    #[inline]
+    pub fn head(&self, call: Call) -> &[u8] {
+        &self.heads[Call::ALL.iter().position(|known| *known == call).unwrap_or_default()]
+    }
 }
 
 impl Target {
@@ -39,15 +82,11 @@ impl Target {
         let endpoint = endpoint_of(&model, settings);
         let origin =
             if endpoint.absolute_form() { format!("http://{}", endpoint.authority()) } else { String::new() };
-        let own_fields = own_fields(&model, &endpoint);
-        let heads = Call::ALL.map(|call| {
-            let Some(base) = &model.endpoint else {
-                return request_head("POST", &simulated_path(&model, call), &own_fields);
-            };
-            let path = path::path_of(&model.provider, base, &model.upstream_model, call);
-            let method = if call == Call::Models { "GET" } else { "POST" };
-            request_head(method, &format!("{origin}{path}"), &own_fields)
-        });
+        let key = |key| TargetKey::new(&model, &endpoint, &origin, key);
+        let mut keys: Vec<TargetKey> = model.keys.iter().map(|own| key(Some(own))).collect();
+        if keys.is_empty() {
+            keys.push(key(None));
+        }
         let index = endpoints.iter().position(|known| *known == endpoint).unwrap_or_else(|| {
             endpoints.push(endpoint);
             endpoints.len() - 1
@@ -58,8 +97,8 @@ impl Target {
             price: price_of(&model),
             answer_fields: answer_fields(&model),
             endpoint: index,
-            heads,
-            own_fields,
+            keys,
+            breaker: Arc::default(),
             origin,
             extra_fields,
             model,
@@ -78,14 +117,41 @@ impl Target {
         self.model.enabled && !self.model.key_error
     }
 
-    /// The head of a call up to and without the client's fields.
-    #[inline]
-    pub fn head(&self, call: Call) -> &[u8] {
-        &self.heads[Call::ALL.iter().position(|known| *known == call).unwrap_or_default()]
+    /// Which of its keys to use, an index: by weight among those that can be used, else the one that rests shortest. Equal
+    /// draws meet the same key.
+    pub fn pick_key(&self, draw: impl FnOnce() -> u64, now_ms: impl Fn() -> u64 + Copy) -> usize {
+        if self.keys.len() == 1 {
+            return 0;
+        }
+        let now_ms = now_ms();
+        let keys = self.keys.iter().map(|key| (key.weight, key.health.rest_ms(|| now_ms)));
+        pick_key(keys, draw()).unwrap_or_default()
     }
 
-    /// Appends the head of a passed-through request: `target` is the client's path and query.
-    pub fn append_passthrough_head(&self, out: &mut Vec<u8>, method: &str, target: &str) {
+    /// Milliseconds until one of its keys can be used; 0 is now.
+    #[inline]
+    pub fn rest_ms(&self, now_ms: impl Fn() -> u64 + Copy) -> u64 {
+        self.keys.iter().map(|key| key.health.rest_ms(now_ms)).min().unwrap_or_default()
+    }
+
+    /// Goes on with what is known of a target from before a reload. A key that was refused gets another chance.
+    pub(super) fn inherit(&mut self, old: &Self) {
+        if self.model.upstream_model == old.model.upstream_model && self.model.endpoint == old.model.endpoint
+        {
+            self.breaker = Arc::clone(&old.breaker);
+        }
+        for (key, own) in self.keys.iter_mut().zip(&self.model.keys) {
+            let same =
+                old.model.keys.iter().position(|known| known.id == own.id && known.secret == own.secret);
+            let known = same.and_then(|index| old.keys.get(index)).map(|known| &known.health);
+            if let Some(health) = known.filter(|health| !health.is_refused()) {
+                key.health = Arc::clone(health);
+            }
+        }
+    }
+
+    /// Appends the head of a passed-through request with key number `key`: `target` is the client's path and query.
+    pub fn append_passthrough_head(&self, out: &mut Vec<u8>, key: usize, method: &str, target: &str) {
         let mut path = self.origin.clone();
         match &self.model.endpoint {
             Some(base) => {
@@ -96,7 +162,7 @@ impl Target {
         // The client's target was checked when its head was parsed.
         let clean = writer::request_line(out, method, &path);
         debug_assert!(clean, "a parsed target is clean");
-        out.extend_from_slice(&self.own_fields);
+        out.extend_from_slice(&self.keys[key].own_fields);
     }
 
     /// Whether the provider's fixed fields have this one; `name` in lower case.
@@ -134,10 +200,10 @@ fn request_head(method: &str, target: &str, own_fields: &[u8]) -> Vec<u8> {
 }
 
 /// Host and key. A key that cannot stand in a field was refused when the configuration was read.
-fn own_fields(model: &Model, endpoint: &Endpoint) -> Vec<u8> {
+fn own_fields(endpoint: &Endpoint, key: Option<&Secret>) -> Vec<u8> {
     let mut fields = Vec::new();
     writer::own_field(&mut fields, "host", endpoint.authority().as_bytes());
-    if let Some(field) = model.auth_field() {
+    if let Some(field) = key {
         fields.extend_from_slice(field.expose().as_bytes());
     }
     if endpoint.absolute_form()

@@ -202,6 +202,11 @@ impl Planner<'_> {
         if text(model, "provider") != Some("openai-oauth") {
             self.seal(model, MODELS, &id, "apiKey")?;
         }
+        if let Some(Value::Array(keys)) = model.get_mut("apiKeys") {
+            for key in keys.iter_mut().filter_map(Value::as_object_mut) {
+                self.seal_as(key, MODELS, &id, "key", "apiKeys")?;
+            }
+        }
         self.seal(model, MODELS, &id, "cfClearance")
     }
 
@@ -417,6 +422,18 @@ impl Planner<'_> {
         id: &str,
         field: &str,
     ) -> Result<(), NoRandomness> {
+        self.seal_as(owner, file, id, field, field)
+    }
+
+    /// [`Self::seal`] for a field that is known by another name to who opens it.
+    fn seal_as(
+        &mut self,
+        owner: &mut Map<String, Value>,
+        file: &'static str,
+        id: &str,
+        field: &str,
+        name: &str,
+    ) -> Result<(), NoRandomness> {
         let Some(plain) = text(owner, field).map(str::trim).filter(|plain| !plain.starts_with(SEALED_MARK))
         else {
             return Ok(());
@@ -424,9 +441,9 @@ impl Planner<'_> {
         if plain.is_empty() {
             return Ok(());
         }
-        let sealed = self.keys.seal(file, id, field, plain)?;
+        let sealed = self.keys.seal(file, id, name, plain)?;
         owner.insert(field.to_owned(), Value::from(sealed));
-        self.did(file, format!("{id}: {field} encrypted"));
+        self.did(file, format!("{id}: {name} encrypted"));
         Ok(())
     }
 

@@ -114,6 +114,26 @@ words! {
 }
 
 words! {
+    /// Why another call to a provider followed a failed one.
+    RetryReason {
+        /// Its status: a conflict, a time-out of its own, a failure.
+        Status = "status",
+        /// Too many requests.
+        RateLimit = "rate_limit",
+        /// The key was refused, or its account.
+        Key = "key",
+        /// The model cannot take this request, or is not there.
+        Unfit = "unfit",
+        /// No connection came about.
+        Connect = "connect",
+        /// The connection broke, or what came was no answer.
+        Broken = "broken",
+        /// It took too long.
+        Timeout = "timeout",
+    }
+}
+
+words! {
     /// The first digit of an HTTP status.
     StatusClass {
         /// 1xx.

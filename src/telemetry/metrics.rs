@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::labels::{Endpoint, Outcome, StatusClass};
+use super::labels::{Endpoint, Outcome, RetryReason, StatusClass};
 
 /// A number that only grows, or a gauge. One writer, any number of readers.
 #[derive(Debug, Default)]
@@ -134,8 +134,13 @@ pub struct CoreMetrics {
     pub panics: Count,
     /// Calls sent to providers.
     pub attempts: Count,
-    /// Calls after a failed one of the same request.
-    pub retries: Count,
+    retries: [Count; RetryReason::ALL.len()],
+    /// Retries that were not done because the budget was used up.
+    pub retries_unpaid: Count,
+    /// Times that a model's breaker has opened.
+    pub breakers_opened: Count,
+    /// Times that it has closed again.
+    pub breakers_closed: Count,
     /// TLS hand-shakes with clients that failed.
     pub tls_failures: Count,
     /// Connections made to providers.
@@ -173,7 +178,10 @@ impl Default for CoreMetrics {
             streams_open: Count::default(),
             panics: Count::default(),
             attempts: Count::default(),
-            retries: Count::default(),
+            retries: Default::default(),
+            retries_unpaid: Count::default(),
+            breakers_opened: Count::default(),
+            breakers_closed: Count::default(),
             tls_failures: Count::default(),
             upstream_connects: Count::default(),
             upstream_connect_errors: Count::default(),
@@ -193,6 +201,11 @@ impl CoreMetrics {
     #[inline]
     pub fn count_request(&self, endpoint: Endpoint, status: u16, outcome: Outcome) {
         self.requests(endpoint, StatusClass::of(status), outcome).add(1);
+    }
+
+    /// Calls after a failed one of the same request, by why that failed.
+    pub fn retries(&self, reason: RetryReason) -> &Count {
+        &self.retries[reason.index()]
     }
 
     #[inline]

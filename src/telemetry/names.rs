@@ -37,7 +37,10 @@ metrics! {
     STREAMS_OPEN = "routerly_streams_open", "Streams being relayed.";
     PANICS = "routerly_panics_total", "Requests answered with 500 because of a bug in the gateway.";
     ATTEMPTS = "routerly_upstream_attempts_total", "Calls sent to providers.";
-    RETRIES = "routerly_upstream_retries_total", "Calls to providers that followed a failed one of the same request.";
+    RETRIES = "routerly_upstream_retries_total", "Calls to providers that followed a failed one of the same request, by why that one failed.";
+    RETRIES_UNPAID = "routerly_upstream_retries_refused_total", "Calls that were not tried again because the core's budget of retries was used up.";
+    BREAKERS_OPENED = "routerly_breakers_opened_total", "Times that a model was left alone because its calls kept failing.";
+    BREAKERS_CLOSED = "routerly_breakers_closed_total", "Times that such a model was found to work again.";
     TLS_FAILURES = "routerly_tls_failures_total", "TLS hand-shakes with clients that failed.";
     UPSTREAM_CONNECTS = "routerly_upstream_connects_total", "Connections made to providers.";
     UPSTREAM_CONNECT_ERRORS = "routerly_upstream_connect_errors_total", "Connections to providers that failed.";

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::labels::{Endpoint, Outcome, StatusClass};
+use super::labels::{Endpoint, Outcome, RetryReason, StatusClass};
 use super::metrics::{CoreMetrics, Count, Histogram, HistogramSums, Metrics, ModelTimes};
 use super::names::{self, Metric};
 use super::text::{push_decimal, push_integer};
@@ -28,6 +28,7 @@ pub fn render(
     out: &mut Vec<u8>,
 ) {
     render_requests(metrics, out);
+    render_retries(metrics, out);
     histogram(metrics, names::REQUEST_SECONDS, |core| &core.request_duration, out);
     histogram(metrics, names::FIRST_BYTE_SECONDS, |core| &core.first_byte, out);
     histogram(metrics, names::OVERHEAD_SECONDS, |core| &core.overhead, out);
@@ -112,6 +113,15 @@ fn render_requests(metrics: &Metrics, out: &mut Vec<u8>) {
     }
 }
 
+fn render_retries(metrics: &Metrics, out: &mut Vec<u8>) {
+    head(names::RETRIES.name, names::RETRIES.help, Kind::Counter, out);
+    for reason in RetryReason::ALL {
+        sample(names::RETRIES.name, &[("reason", reason.as_str())], out);
+        push_integer(out, metrics.sum(|core| core.retries(*reason)));
+        out.push(b'\n');
+    }
+}
+
 fn histogram(metrics: &Metrics, metric: Metric, of: impl Fn(&CoreMetrics) -> &Histogram, out: &mut Vec<u8>) {
     let mut sums = HistogramSums::default();
     for core in metrics.cores.iter() {
@@ -143,7 +153,7 @@ fn histogram(metrics: &Metrics, metric: Metric, of: impl Fn(&CoreMetrics) -> &Hi
 
 fn render_cores(metrics: &Metrics, out: &mut Vec<u8>) {
     type Read = fn(&CoreMetrics) -> &Count;
-    let counts: [(Metric, Kind, Read); 18] = [
+    let counts: [(Metric, Kind, Read); 20] = [
         (names::UPSTREAM_TLS_HANDSHAKES, Kind::Counter, |core| &core.upstream_tls_handshakes),
         (names::UPSTREAM_TLS_RESUMED, Kind::Counter, |core| &core.upstream_tls_resumed),
         (names::CONNECTIONS_OPEN, Kind::Gauge, |core| &core.connections_open),
@@ -152,7 +162,9 @@ fn render_cores(metrics: &Metrics, out: &mut Vec<u8>) {
         (names::STREAMS_OPEN, Kind::Gauge, |core| &core.streams_open),
         (names::PANICS, Kind::Counter, |core| &core.panics),
         (names::ATTEMPTS, Kind::Counter, |core| &core.attempts),
-        (names::RETRIES, Kind::Counter, |core| &core.retries),
+        (names::RETRIES_UNPAID, Kind::Counter, |core| &core.retries_unpaid),
+        (names::BREAKERS_OPENED, Kind::Counter, |core| &core.breakers_opened),
+        (names::BREAKERS_CLOSED, Kind::Counter, |core| &core.breakers_closed),
         (names::TLS_FAILURES, Kind::Counter, |core| &core.tls_failures),
         (names::UPSTREAM_CONNECTS, Kind::Counter, |core| &core.upstream_connects),
         (names::UPSTREAM_CONNECT_ERRORS, Kind::Counter, |core| &core.upstream_connect_errors),

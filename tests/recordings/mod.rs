@@ -37,6 +37,8 @@ impl Stage {
             "endpoint": format!("http://{}/v1beta", player.upstream.address()), "apiKey": "provider-key",
         });
         let gateway = Setup::with_upstream(&player.upstream)
+            // Each recording is played once.
+            .setting("upstream.retries", 0)
             .model(google)
             .every_model("cost", prices)
             .every_model("contextWindow", json!(1_000_000))

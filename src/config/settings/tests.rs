@@ -46,7 +46,9 @@ fn every_field_can_be_set() {
             "server":{"headTimeoutMs":10,"bodyTimeoutMs":11,"keepAliveTimeoutMs":12,"writeTimeoutMs":13,"bodyBytesMax":1024,
                 "passthroughBodyBytesMax":5,"connectionsPerCore":6},
             "upstream":{"connectTimeoutMs":1,"firstByteTimeoutMs":2,"streamIdleTimeoutMs":3,"totalTimeoutMs":0,
-                "poolIdleTimeoutMs":4,"poolPerEndpoint":0,"dnsTtlMs":0}}"#,
+                "poolIdleTimeoutMs":4,"poolPerEndpoint":0,"dnsTtlMs":0,"retries":3,"retryBaseMs":5,"retryMaxMs":6,
+                "retryBudgetPercent":7,"retryBudgetPerSecond":8,"rateLimitCooldownMs":9,"breaker":{"failures":1,
+                "errorPercent":2,"samplesMin":3,"windowMs":4000,"cooldownMs":5}}}"#,
         &[],
     );
     assert_eq!((mistakes, warnings), (vec![], vec![]));
@@ -57,6 +59,18 @@ fn every_field_can_be_set() {
     assert_eq!(settings.tls.as_ref().unwrap().key_file, PathBuf::from("/k.pem"));
     assert_eq!(settings.upstream.first_byte_timeout, Some(Duration::from_millis(2)));
     assert_eq!(settings.upstream.total_timeout, None);
+    let retry = RetryRules {
+        retries: 3,
+        base: ms(5),
+        max: ms(6),
+        budget_percent: 7,
+        budget_per_second: 8,
+        cool_down: ms(9),
+    };
+    assert_eq!(settings.upstream.retry, retry);
+    let breaker =
+        BreakerRules { failures: 1, error_percent: 2, samples_min: 3, window_ms: 4_000, cool_down_ms: 5 };
+    assert_eq!(settings.upstream.breaker, breaker);
     assert_eq!(settings.journal.on_full, OnFull::Refuse);
     assert_eq!(settings.server.connections_per_core, 6);
     assert_ne!(settings.server, defaults.server);

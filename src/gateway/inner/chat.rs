@@ -5,6 +5,7 @@ use crate::dialect::ir::{Content, Part, Reasoning, Request, Role, Text, Turn};
 use crate::dialect::loss::Losses;
 use crate::dialect::translate::{Pair, read_answer, write};
 use crate::dialect::{Effort, UsageTap};
+use crate::gateway::failover;
 use crate::gateway::ledger::{Ending, Ledger};
 use crate::gateway::translated;
 use crate::provider::Call;
@@ -70,7 +71,8 @@ impl Caller<'_> {
             body = translated::stripped(&body, &strip)?;
         }
         let mut head = self.shard.take_head();
-        head.extend_from_slice(target.head(Call::generate(dialect, false)));
+        let turn = failover::Turn::of(self.shard, index, target);
+        head.extend_from_slice(target.keys[turn.key].head(Call::generate(dialect, false)));
         translated::end_head(&mut head, target, dialect, false, body.len());
         let call = trace::Call {
             caller: trace::Caller::Router,
@@ -81,6 +83,7 @@ impl Caller<'_> {
         };
         self.note(Detail::RoutingRequest { call, system: None });
         let mut ledger = self.books(self.request.endpoint, body.len());
+        ledger.uses_key(turn.key);
         let answered = self.post(&mut ledger, index, &head, &body).await;
         self.shard.give_back_head(head);
         let answered = answered.inspect_err(|_| self.note_end(&ledger))?;

@@ -6,6 +6,7 @@
 use super::Caller;
 use crate::dialect::Dialect;
 use crate::dialect::Usage;
+use crate::gateway::failover;
 use crate::gateway::ledger::Ending;
 use crate::gateway::translated;
 use crate::json::token::Kind;
@@ -148,9 +149,11 @@ impl Caller<'_> {
         shape.write(&target.model.upstream_model, texts, &mut body);
         let dialect = translated::dialect_of(target).unwrap_or(Dialect::OpenAiChat);
         let mut head = self.shard.take_head();
-        head.extend_from_slice(target.head(shape.call()));
+        let turn = failover::Turn::of(self.shard, index, target);
+        head.extend_from_slice(target.keys[turn.key].head(shape.call()));
         translated::end_head(&mut head, target, dialect, false, body.len());
         let mut ledger = self.books(Endpoint::Embeddings, text_bytes);
+        ledger.uses_key(turn.key);
         let answered = self.post(&mut ledger, index, &head, &body).await;
         self.shard.give_back_head(head);
         let answered = answered?;

@@ -84,6 +84,7 @@ impl Ledger {
             ttft_ms,
             overhead_us: self.overhead_at(now).as_micros() as u64,
             attempt: self.attempts,
+            key_id: (target.keys.len() > 1).then(|| &*target.keys[self.key].id),
             conversation_id: self.conversation.as_deref(),
             cache: self.cache_use,
         };

@@ -19,6 +19,7 @@ use crate::gateway::source::{Fault, Span};
 use crate::http1::{Framing, writer};
 use crate::limits::ANSWER_HEADROOM_BYTES;
 use crate::net::Buffer;
+use crate::respond::GatewayError;
 use crate::telemetry::labels::{EndedBy, Outcome};
 
 /// What becomes of the provider's events.
@@ -106,7 +107,7 @@ impl Answering<'_> {
         ledger: &mut Ledger,
         mut buffer: Buffer,
         mut span: Span,
-    ) -> After {
+    ) -> Result<After, GatewayError> {
         let mut retelling = self.retelling(exchange, request);
         self.relay.whole_events = true;
         let is_array = wants_array(request);
@@ -119,14 +120,14 @@ impl Answering<'_> {
             }
             if let Err(fault) = self.next_read(exchange, &mut buffer, &mut span).await {
                 let fields = std::mem::take(&mut self.fields);
-                return self.relay.fail_before_head(exchange, request, ledger, fault, fields).await;
+                return self.relay.fail_before_head(exchange, ledger, fault, fields);
             }
         }
         drop(buffer);
         self.settle_if_over(ledger, &retelling);
         if let Some(fault) = retelling.failure().filter(|_| !retelling.has_started()) {
             let fault = fault.clone();
-            return self.send_fault(exchange, request, ledger, &fault).await;
+            return Ok(self.send_fault(exchange, request, ledger, &fault).await);
         }
         ledger.stream_opened();
         let framing = ClientFraming::of(Framing::Chunked, false, request.client.http10, true);
@@ -146,10 +147,10 @@ impl Answering<'_> {
         let after = self.run(exchange, ledger, &mut outgoing, &mut retelling, out).await;
         exchange.shard.give_back_head(outgoing.into_memory());
         self.give_back(exchange);
-        match after {
+        Ok(match after {
             After::KeepAlive if !keeps => After::Close,
             after => after,
-        }
+        })
     }
 
     async fn run(

@@ -16,6 +16,7 @@ use memchr::memmem::Finder;
 use super::answer::{Answer, AnswerHead, BodyKind};
 use super::attempt::{self, AttemptError, Wire};
 use super::exchange::{After, Exchange, after};
+use super::failover::Turn;
 use super::kept::{self, Keeping};
 use super::ledger::Ledger;
 use super::local;
@@ -274,7 +275,7 @@ impl Job {
         self.keeping = keeping;
     }
 
-    /// Sends it to `target`, which is number `index`.
+    /// Sends it to `target`, whose turn it is.
     ///
     /// # Errors
     /// As for [`attempt::send`].
@@ -283,12 +284,12 @@ impl Job {
         exchange: &mut Exchange<'_>,
         request: &Request,
         ledger: &mut Ledger,
-        index: usize,
+        turn: Turn,
         target: &Target,
         first_byte: std::time::Duration,
     ) -> Result<Answer, AttemptError> {
         let mut head = exchange.shard.take_head();
-        head.extend_from_slice(target.head(self.call));
+        head.extend_from_slice(target.keys[turn.key].head(self.call));
         append_fields(&mut head, &request.fields, |known, name| {
             matches!(
                 known,
@@ -300,12 +301,15 @@ impl Job {
         });
         end_head(&mut head, target, self.dialect, self.stream, self.body.len());
         let wire = Wire { method: Method::Post, parts: &[&head, &self.body] };
-        let sent = attempt::send(exchange, ledger, index, target, wire, first_byte).await;
+        let sent = attempt::send(exchange, ledger, turn, target, wire, first_byte).await;
         exchange.shard.give_back_head(head);
         sent
     }
 
     /// Sends the answer to the client and settles the attempt.
+    ///
+    /// # Errors
+    /// It broke before the client got any of it.
     pub(super) async fn relay(
         self,
         exchange: &mut Exchange<'_>,
@@ -314,7 +318,7 @@ impl Job {
         answer: Answer,
         target: &Target,
         opening: &[u8],
-    ) -> After {
+    ) -> Result<After, GatewayError> {
         let how = Relaying {
             target,
             dialect: Some(self.dialect),
@@ -348,7 +352,7 @@ impl Job {
         let mut span = Span { start, end: start };
         let mut buffer = buffer;
         if let Err(fault) = relay.source.absorb(&mut buffer, start, end, &mut span, false) {
-            return relay.fail_before_head(exchange, request, ledger, fault, fields).await;
+            return relay.fail_before_head(exchange, ledger, fault, fields);
         }
         let answering = Answering { job: self, relay, target, opening, status, fields };
         if is_stream {

@@ -12,6 +12,7 @@ use crate::gateway::source::{Fault, Span};
 use crate::http1::writer;
 use crate::limits::{ANSWER_HEADROOM_BYTES, TRANSLATED_ANSWER_BYTES_MAX};
 use crate::net::Buffer;
+use crate::respond::GatewayError;
 use crate::telemetry::labels::{EndedBy, Outcome};
 
 impl Answering<'_> {
@@ -23,12 +24,12 @@ impl Answering<'_> {
         ledger: &mut Ledger,
         buffer: Buffer,
         span: Span,
-    ) -> After {
+    ) -> Result<After, GatewayError> {
         let body = match self.read_whole(exchange, buffer, span).await {
             Ok(body) => body,
             Err(fault) => {
                 let fields = std::mem::take(&mut self.fields);
-                return self.relay.fail_before_head(exchange, request, ledger, fault, fields).await;
+                return self.relay.fail_before_head(exchange, ledger, fault, fields);
             }
         };
         self.relay.watch_first(exchange, &body, self.status);
@@ -42,11 +43,11 @@ impl Answering<'_> {
         };
         self.settle_whole(ledger, failed.as_ref());
         match failed {
-            Some(fault) => self.send_fault(exchange, request, ledger, &fault).await,
+            Some(fault) => Ok(self.send_fault(exchange, request, ledger, &fault).await),
             None => {
                 let end = out.len();
                 self.keep(exchange, &mut out, 0..end).await;
-                self.send_whole(exchange, request, ledger, 200, None, &out).await
+                Ok(self.send_whole(exchange, request, ledger, 200, None, &out).await)
             }
         }
     }

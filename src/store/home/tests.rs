@@ -74,7 +74,7 @@ fn an_upstream_home_is_taken_over_once() {
     assert!(readable.contains(&MODELS), "{readable:?}");
     let index = TokenIndex::build(loaded.keys.token_key().clone(), &loaded.config);
     assert!(index.lookup(b"sk-rt-plain", 0).is_ok());
-    assert_eq!(loaded.config.models()[0].api_key.as_ref().unwrap().expose(), "sk-live");
+    assert_eq!(loaded.config.models()[0].keys[0].secret.expose(), "sk-live");
     let now = tree(home.root());
     let plain = now.iter().filter(|(path, bytes)| {
         !path.contains("/backup-")

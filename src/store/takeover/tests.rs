@@ -70,7 +70,7 @@ fn a_home_of_upstream_0_2_with_keys_and_tokens_in_clear() {
     assert_eq!(taken.projects[0]["tokens"][1]["tokenSnippet"], "sk-lr-9999");
     assert_eq!(member_names(&taken.projects[0]), ["id", "name", "custom", "tokens"]);
     let config = config(&taken);
-    assert_eq!(config.models()[0].api_key.as_ref().unwrap().expose(), "sk-live-1");
+    assert_eq!(config.models()[0].keys[0].secret.expose(), "sk-live-1");
     assert_eq!(config.projects()[0].tokens[0].hash, keyed("sk-rt-abcdef0123"));
     assert_eq!(config.projects()[0].tokens[1].hash, keyed("sk-lr-999999"));
     assert_eq!(
@@ -95,7 +95,7 @@ fn a_home_of_the_first_releases_with_their_ciphertext() {
     assert_eq!(member_names(&taken.models[0]), ["id", "provider", "apiKey"]);
     assert_eq!(taken.models[1], models[1], "what does not open is kept");
     let config = config(&taken);
-    assert_eq!(config.models()[0].api_key.as_ref().unwrap().expose(), "sk-old");
+    assert_eq!(config.models()[0].keys[0].secret.expose(), "sk-old");
     assert!(config.models()[1].key_error && !config.models()[1].is_usable());
     let token = &config.projects()[0].tokens[0];
     assert_eq!((token.hash.clone(), token.snippet.as_str()), (keyed("sk-lr-first"), "sk-lr-firs"));

@@ -66,6 +66,8 @@ pub struct UsageRecord<'a> {
     pub overhead_us: u64,
     /// Which attempt of the request this was, from 1.
     pub attempt: u32,
+    /// Name of the provider's key that was used, where the model has several; never the key.
+    pub key_id: Option<&'a str>,
     /// Id of the conversation, if the client named one.
     pub conversation_id: Option<&'a str>,
     /// What a cache had to do with it, where there was a hit.
@@ -86,7 +88,7 @@ pub struct CacheUse {
 }
 
 /// A record whose strings are all at their bound and all need the longest escape still fits into the journal.
-const _: () = assert!(RECORD_BYTES_MAX / 2 > 6 * (RECORD_ERROR_BYTES_MAX + 6 * RECORD_TEXT_BYTES_MAX) + 2048);
+const _: () = assert!(RECORD_BYTES_MAX / 2 > 6 * (RECORD_ERROR_BYTES_MAX + 7 * RECORD_TEXT_BYTES_MAX) + 2048);
 /// Bytes that a record takes beside its strings, at most; reserved at once.
 const FIXED_BYTES: usize = 1280;
 
@@ -125,6 +127,9 @@ impl UsageRecord<'_> {
         text(out, b"\",\"requestedModel\":\"", self.requested_model);
         if let Some(conversation_id) = self.conversation_id {
             text(out, b"\",\"conversationId\":\"", conversation_id);
+        }
+        if let Some(key_id) = self.key_id {
+            text(out, b"\",\"keyId\":\"", key_id);
         }
         word(out, b"\",\"endpoint\":\"", self.endpoint.as_str());
         word(out, b"\",\"callType\":\"", self.call_type.as_str());
@@ -271,6 +276,7 @@ pub(crate) mod tests {
             ttft_ms: Some(432),
             overhead_us: 17,
             attempt: 1,
+            key_id: None,
             conversation_id: Some("conversation-1"),
             cache: None,
         }
@@ -325,6 +331,7 @@ pub(crate) mod tests {
         let mut out = vec![];
         let bare = UsageRecord {
             token_id: None,
+            key_id: None,
             conversation_id: None,
             ttft_ms: None,
             usage: Usage::default(),
@@ -350,6 +357,7 @@ pub(crate) mod tests {
             model_id: &long,
             provider: &long,
             requested_model: &long,
+            key_id: Some(&long),
             conversation_id: Some(&long),
             error_message: Some(&long),
             ..record(1, 0)

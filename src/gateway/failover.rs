@@ -1,0 +1,344 @@
+//! Who is asked next when a candidate has failed, and when.
+//!
+//! Order: another key of the same model, where it was the key's fault; the candidates in their order, those left aside
+//! whose breaker is open or whose keys all rest; those; at last, after a wait, the first one again whose fault was a
+//! passing one. Retries that may hit somebody who suffers already are paid for from the core's budget.
+
+use std::time::Duration;
+
+use crate::clock;
+use crate::dialect::refusal::{Judged, Refusal};
+use crate::respond::GatewayError;
+use crate::routing::breaker::Admission;
+use crate::routing::retry::backoff;
+use crate::shard::Shard;
+use crate::snapshot::{Snapshot, Target};
+use crate::telemetry::labels::RetryReason;
+use crate::telemetry::log::{self, Value};
+
+/// How long a key is left alone that the provider does not take; a reload of the configuration ends it earlier.
+const REFUSED_KEY_MS: u64 = 300_000;
+
+/// Longest time that a key is left alone on a provider's word.
+const REST_MAX: Duration = Duration::from_secs(86_400);
+
+/// The next one to ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Turn {
+    /// Index of the target.
+    pub index: usize,
+    /// Index of its key.
+    pub key: usize,
+    /// How long to wait before.
+    pub wait: Duration,
+    /// Its answer decides whether an open breaker closes.
+    probe: bool,
+}
+
+impl Turn {
+    /// The turn of a target that is the only one to ask.
+    pub(super) fn of(shard: &Shard, index: usize, target: &Target) -> Self {
+        let key = target.pick_key(|| shard.random(), clock::process_ms);
+        Self { index, key, wait: Duration::ZERO, probe: false }
+    }
+}
+
+/// Why a candidate did not answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// It refused: by its status, or by the error that a stream began with.
+    Refused(Judged),
+    /// No connection came about.
+    Unreachable,
+    /// The connection broke, or what came was no answer. It may have begun to work.
+    Broken,
+    /// It took too long.
+    TooSlow,
+    /// It was not asked: the request cannot be put to it.
+    Unasked,
+}
+
+impl Failure {
+    /// What kind of failure an error of an attempt is.
+    pub(super) fn of(error: &GatewayError) -> Self {
+        match error {
+            GatewayError::Connect(_) => Self::Unreachable,
+            GatewayError::UpstreamTimeout { .. } => Self::TooSlow,
+            GatewayError::UpstreamClosed(_) | GatewayError::UpstreamMalformed(_) => Self::Broken,
+            _ => Self::Unasked,
+        }
+    }
+
+    fn reason(self) -> RetryReason {
+        match self {
+            Self::Refused(Judged { refusal, .. }) => match refusal {
+                Refusal::Key | Refusal::Account => RetryReason::Key,
+                Refusal::Limited => RetryReason::RateLimit,
+                Refusal::Request | Refusal::Unfit | Refusal::Missing => RetryReason::Unfit,
+                Refusal::Passing | Refusal::Provider => RetryReason::Status,
+            },
+            Self::Unreachable => RetryReason::Connect,
+            Self::Broken => RetryReason::Broken,
+            Self::TooSlow => RetryReason::Timeout,
+            Self::Unasked => RetryReason::Unfit,
+        }
+    }
+
+    /// Whether the model may be asked again in a moment.
+    fn passes(self) -> bool {
+        match self {
+            Self::Refused(Judged { refusal, .. }) => {
+                matches!(refusal, Refusal::Limited | Refusal::Passing | Refusal::Provider)
+            }
+            Self::Unreachable => true,
+            Self::Broken | Self::TooSlow | Self::Unasked => false,
+        }
+    }
+}
+
+/// The way of one request through its candidates.
+pub(super) struct Failover<'a> {
+    snapshot: &'a Snapshot,
+    ranked: &'a [usize],
+    /// Of `ranked`, those that were taken or left aside.
+    at: usize,
+    /// Left aside: asked when nobody else is left.
+    aside: Vec<usize>,
+    /// Keys of the target asked last that were tried, a bit each.
+    keys_tried: u64,
+    last: Option<(Turn, Option<Failure>)>,
+    /// Who is asked again when nobody is left.
+    again: Option<usize>,
+    retries: u32,
+}
+
+impl<'a> Failover<'a> {
+    /// Before anybody was asked.
+    pub(super) fn new(snapshot: &'a Snapshot, ranked: &'a [usize]) -> Self {
+        Self {
+            snapshot,
+            ranked,
+            at: 0,
+            aside: Vec::new(),
+            keys_tried: 0,
+            last: None,
+            again: None,
+            retries: 0,
+        }
+    }
+
+    /// The first one to ask; `None` where there is nobody.
+    #[inline]
+    pub(super) fn first(&mut self, shard: &Shard) -> Option<Turn> {
+        // One that has no alternative is asked, whatever is known of it.
+        if let [index] = *self.ranked {
+            self.at = 1;
+            return Some(self.turn(shard, index, Duration::ZERO, false));
+        }
+        self.next_ranked(shard)
+    }
+
+    /// The next one to ask after the last one has failed; `left` is what remains of the time of the whole request.
+    pub(super) fn next(&mut self, shard: &Shard, left: Option<Duration>) -> Option<Turn> {
+        let Some((last, Some(failure))) = self.last else { return self.first(shard) };
+        let turn = self
+            .other_key(shard, last, failure)
+            .or_else(|| self.next_ranked(shard))
+            .or_else(|| self.once_more(shard, left))?;
+        shard.metrics.retries(failure.reason()).add(1);
+        Some(turn)
+    }
+
+    /// Whether anybody else could be asked, should the last one have failed.
+    #[inline]
+    pub(super) fn has_other(&self) -> bool {
+        let keys = self.last.map_or(0, |(turn, _)| self.snapshot.targets[turn.index].keys.len());
+        self.at < self.ranked.len() || !self.aside.is_empty() || keys > self.keys_tried.count_ones() as usize
+    }
+
+    /// Whether anything could follow, should the last one have failed.
+    #[inline]
+    pub(super) fn may_go_on(&self) -> bool {
+        self.has_other() || self.retries < self.snapshot.config.settings().upstream.retry.retries
+    }
+
+    fn target(&self, index: usize) -> &'a Target {
+        &self.snapshot.targets[index]
+    }
+
+    fn turn(&mut self, shard: &Shard, index: usize, wait: Duration, probe: bool) -> Turn {
+        let key = self.target(index).pick_key(|| shard.random(), clock::process_ms);
+        self.take(Turn { index, key, wait, probe })
+    }
+
+    fn take(&mut self, turn: Turn) -> Turn {
+        let same = self.last.is_some_and(|(last, _)| last.index == turn.index);
+        self.keys_tried = if same { self.keys_tried } else { 0 } | 1 << turn.key;
+        self.last = Some((turn, None));
+        turn
+    }
+
+    fn other_key(&mut self, shard: &Shard, last: Turn, failure: Failure) -> Option<Turn> {
+        let target = self.target(last.index);
+        let keys_fault = matches!(
+            failure,
+            Failure::Refused(Judged { refusal: Refusal::Key | Refusal::Account | Refusal::Limited, .. })
+        );
+        if !keys_fault || target.keys.len() == 1 {
+            return None;
+        }
+        let key = target.pick_key(|| shard.random(), clock::process_ms);
+        let is_fresh = self.keys_tried & 1 << key == 0;
+        let is_ready = target.keys[key].health.rest_ms(clock::process_ms) == 0;
+        (is_fresh && is_ready).then(|| self.take(Turn { key, wait: Duration::ZERO, probe: false, ..last }))
+    }
+
+    fn next_ranked(&mut self, shard: &Shard) -> Option<Turn> {
+        while let Some(&index) = self.ranked.get(self.at) {
+            self.at += 1;
+            match self.admits(index) {
+                Admission::Closed => return Some(self.turn(shard, index, Duration::ZERO, false)),
+                Admission::Probe => return Some(self.turn(shard, index, Duration::ZERO, true)),
+                Admission::Open => self.aside.push(index),
+            }
+        }
+        if self.aside.is_empty() {
+            return None;
+        }
+        // All are down, by what is known: one is asked at any rate, the others as far as the budget goes.
+        if self.last.is_some() && !self.pay(shard) {
+            self.aside.clear();
+            return None;
+        }
+        let index = self.aside.remove(0);
+        Some(self.turn(shard, index, Duration::ZERO, false))
+    }
+
+    /// Whether a target may be asked as if nothing were wrong.
+    fn admits(&self, index: usize) -> Admission {
+        let rules = &self.snapshot.config.settings().upstream.breaker;
+        let (target, now_ms) = (self.target(index), clock::process_ms);
+        if target.rest_ms(now_ms) > 0 {
+            return Admission::Open;
+        }
+        let of_endpoint = self.snapshot.breakers[target.endpoint].admit(now_ms, rules);
+        if of_endpoint == Admission::Open {
+            return Admission::Open;
+        }
+        match target.breaker.admit(now_ms, rules) {
+            Admission::Closed => of_endpoint,
+            Admission::Probe => Admission::Probe,
+            Admission::Open => {
+                if of_endpoint == Admission::Probe {
+                    self.snapshot.breakers[target.endpoint].probe_lost(clock::process_ms());
+                }
+                Admission::Open
+            }
+        }
+    }
+
+    fn once_more(&mut self, shard: &Shard, left: Option<Duration>) -> Option<Turn> {
+        let rules = &self.snapshot.config.settings().upstream.retry;
+        let index = self.again?;
+        if self.retries >= rules.retries {
+            return None;
+        }
+        let rest = Duration::from_millis(self.target(index).rest_ms(clock::process_ms));
+        let wait = rest.max(backoff(rules, self.retries, shard.random()));
+        // A sleep that leaves no time for an answer helps nobody.
+        if wait > rules.max || left.is_some_and(|left| wait >= left) || !self.pay(shard) {
+            return None;
+        }
+        self.retries += 1;
+        // Of keys that all rest it is the one that rests shortest, and it has rested by then.
+        Some(self.turn(shard, index, wait, false))
+    }
+
+    fn pay(&self, shard: &Shard) -> bool {
+        let rules = &self.snapshot.config.settings().upstream.retry;
+        let paid = shard.pay_retry(rules, clock::process_ms());
+        if !paid {
+            shard.metrics.retries_unpaid.add(1);
+        }
+        paid
+    }
+
+    /// The one that was asked last has begun to answer.
+    #[inline]
+    pub(super) fn succeeded(&self, shard: &Shard) {
+        let Some((turn, _)) = self.last else { return };
+        let rules = &self.snapshot.config.settings().upstream.breaker;
+        let target = self.target(turn.index);
+        let closed = target.breaker.succeeded(clock::process_ms, rules);
+        self.reached(turn.index);
+        target.keys[turn.key].health.restore();
+        if closed {
+            shard.metrics.breakers_closed.add(1);
+        }
+    }
+
+    /// An endpoint that answers can be reached, whatever it says.
+    fn reached(&self, index: usize) {
+        let rules = &self.snapshot.config.settings().upstream.breaker;
+        self.snapshot.breakers[self.target(index).endpoint].succeeded(clock::process_ms, rules);
+    }
+
+    /// The one that was asked last has failed. `retry_after`: when it wants to be asked again, by its head.
+    #[cold]
+    pub(super) fn failed(&mut self, shard: &Shard, failure: Failure, retry_after: Option<Duration>) {
+        let Some((turn, noted)) = &mut self.last else { return };
+        *noted = Some(failure);
+        let turn = *turn;
+        let upstream = &self.snapshot.config.settings().upstream;
+        let (target, now_ms) = (self.target(turn.index), clock::process_ms());
+        if failure.passes() && self.again.is_none() {
+            self.again = Some(turn.index);
+        }
+        let key = &target.keys[turn.key].health;
+        let mut opened = false;
+        match failure {
+            Failure::Refused(judged) => {
+                self.reached(turn.index);
+                let said = retry_after.or(judged.retry_after_s.map(Duration::from_secs));
+                let rest = said.unwrap_or(upstream.retry.cool_down).min(REST_MAX);
+                let rest_ms = rest.as_millis() as u64;
+                match judged.refusal {
+                    Refusal::Limited | Refusal::Account => key.cool_until(now_ms.saturating_add(rest_ms)),
+                    Refusal::Key => key.refuse_until(now_ms.saturating_add(REFUSED_KEY_MS)),
+                    Refusal::Missing | Refusal::Provider => {
+                        opened = target.breaker.failed(now_ms, &upstream.breaker);
+                    }
+                    Refusal::Request | Refusal::Unfit | Refusal::Passing => {
+                        target.breaker.succeeded(|| now_ms, &upstream.breaker);
+                    }
+                }
+                if turn.probe && matches!(judged.refusal, Refusal::Limited | Refusal::Account | Refusal::Key)
+                {
+                    target.breaker.probe_lost(now_ms);
+                }
+            }
+            Failure::Unreachable | Failure::Broken => {
+                opened = target.breaker.failed(now_ms, &upstream.breaker);
+                self.snapshot.breakers[target.endpoint].failed(now_ms, &upstream.breaker);
+            }
+            Failure::TooSlow => opened = target.breaker.failed(now_ms, &upstream.breaker),
+            Failure::Unasked => self.left(),
+        }
+        if opened {
+            shard.metrics.breakers_opened.add(1);
+            let fields = [("model", Value::Text(&target.model.id))];
+            log::warn("a model keeps failing and is left alone for a while", &fields);
+        }
+    }
+
+    /// Nobody waits any more for the one that was asked last.
+    pub(super) fn left(&self) {
+        if let Some((turn, _)) = self.last
+            && turn.probe
+        {
+            let (target, now_ms) = (self.target(turn.index), clock::process_ms());
+            target.breaker.probe_lost(now_ms);
+            self.snapshot.breakers[target.endpoint].probe_lost(now_ms);
+        }
+    }
+}
