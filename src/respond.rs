@@ -5,8 +5,11 @@
 use std::time::Duration;
 
 use crate::auth::AuthError;
+use crate::budget::money::Picodollars;
+use crate::config::{Metric, Window};
 use crate::http1::{ChunkError, HeadError};
 use crate::telemetry::labels::Outcome;
+use crate::telemetry::text::TimestampFormatter;
 use crate::upstream::ConnectError;
 
 /// Why a request is answered by the gateway itself and not by a provider.
@@ -48,6 +51,8 @@ pub enum GatewayError {
     NoUpstream,
     /// A queue inside is full; nothing of the request was done.
     Busy,
+    /// A limit has no room for the request.
+    Spent(Box<Spent>),
     /// Usage records cannot be kept, and the operator prefers to refuse.
     RecordsFull,
     /// No connection to the provider.
@@ -77,7 +82,69 @@ pub enum GatewayError {
     Internal,
 }
 
+/// The limit that a request does not fit into. Amounts are picodollars, calls or tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spent {
+    /// Whose limit it is: `platform`, `project`, …
+    pub level: &'static str,
+    /// What it counts.
+    pub metric: Metric,
+    /// Over which time.
+    pub window: Window,
+    /// Whether it is a rate, which is there again in a moment.
+    pub is_rate: bool,
+    /// What was used.
+    pub used: u64,
+    /// What is held for requests that run.
+    pub reserved: u64,
+    /// The limit.
+    pub limit: u64,
+    /// What the request may use.
+    pub asked: u64,
+    /// When there is room again, in milliseconds since the Unix epoch.
+    pub resets_at_ms: u64,
+    /// From now.
+    pub resets_in_ms: u64,
+}
+
+impl Spent {
+    fn message(&self) -> String {
+        let amount = |amount: u64| match self.metric {
+            Metric::Cost => {
+                let mut text = Vec::new();
+                Picodollars(amount).write_usd(&mut text);
+                format!("{} USD", String::from_utf8_lossy(&text))
+            }
+            Metric::Calls => format!("{amount} calls"),
+            metric => format!("{amount} {}", metric.as_str().replace('_', " ")),
+        };
+        let Self { level, window, used, reserved, limit, asked, .. } = self;
+        let what = if self.is_rate { "rate limit" } else { "limit" };
+        let state = if used.saturating_add(*reserved) >= *limit {
+            "is reached".to_owned()
+        } else {
+            format!("has no room for the {} that this request may use", amount(*asked))
+        };
+        let resets_at = TimestampFormatter::default().format(self.resets_at_ms);
+        format!(
+            "the {level}'s {window} {what} of {} {state}: {} used, {} held for running requests; resets at {}",
+            amount(*limit),
+            amount(*used),
+            amount(*reserved),
+            resets_at.as_str()
+        )
+    }
+}
+
 impl GatewayError {
+    /// After how many seconds the same request may fare better, where that is known.
+    pub fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::Spent(spent) => Some(spent.resets_in_ms.div_ceil(1_000).max(1)),
+            _ => None,
+        }
+    }
+
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
@@ -91,6 +158,8 @@ impl GatewayError {
             Self::Forbidden => 403,
             Self::NotFound(_) => 404,
             Self::NeedsTranslation { .. } => 501,
+            Self::Spent(spent) if spent.is_rate => 429,
+            Self::Spent(_) => 503,
             Self::NoModel(_) | Self::RecordsFull | Self::Busy | Self::Stopped => 503,
             Self::Connect(error) if error.is_timeout() => 504,
             Self::UpstreamTimeout { .. } | Self::OutOfTime { .. } => 504,
@@ -116,6 +185,8 @@ impl GatewayError {
             Self::Forbidden => "forbidden",
             Self::NotFound(_) => "not_found",
             Self::NoModel(_) => "no_model_available",
+            Self::Spent(spent) if spent.is_rate => "rate_limit_exceeded",
+            Self::Spent(_) => "budget_exceeded",
             Self::RecordsFull => "records_full",
             Self::NoUpstream => "no_upstream",
             Self::Busy => "busy",
@@ -148,6 +219,7 @@ impl GatewayError {
                 )
             }
             Self::NoUpstream => "this project has no usable model".to_owned(),
+            Self::Spent(spent) => spent.message(),
             Self::Busy => "the gateway is busy; try again".to_owned(),
             Self::Stopped => "the gateway was stopped before the request was answered completely".to_owned(),
             Self::RecordsFull => "usage records cannot be written at the moment".to_owned(),
@@ -183,6 +255,9 @@ impl GatewayError {
 
     /// How the request counts.
     pub fn outcome(&self) -> Outcome {
+        if matches!(self, Self::Spent(_)) {
+            return Outcome::BudgetExceeded;
+        }
         match self.status() {
             408 | 504 => Outcome::Timeout,
             _ => Outcome::Error,

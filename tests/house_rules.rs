@@ -85,7 +85,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("routing", &["config", "dialect", "json", "limits", "snapshot"]),
     // Names are looked up in the snapshot when a trace is spelled, not while the request runs.
     ("trace", &["budget::money", "config", "dialect", "json", "limits", "routing", "snapshot", "telemetry"]),
-    ("respond", &["auth", "http1", "telemetry::labels", "upstream"]),
+    (
+        "respond",
+        &["auth", "budget::money", "config", "http1", "telemetry::labels", "telemetry::text", "upstream"],
+    ),
     // The journal's writing end is a core's; merging it is the control thread's.
     (
         "shard",

@@ -12,6 +12,7 @@
 #![allow(unreachable_pub, missing_docs, reason = "nothing outside of this binary sees the harness")]
 
 mod admin;
+mod budgets;
 mod dialects;
 mod dns;
 mod docs;

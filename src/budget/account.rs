@@ -414,6 +414,21 @@ impl Account {
         level
     }
 
+    /// In how many milliseconds everything that counts now will have left the window.
+    pub fn clears_in_ms(&self, now: Moment) -> u64 {
+        let mut shared = lock(&self.shared);
+        shared.turn_to(&self.span, now);
+        let clock = self.span.clock(now);
+        if !self.span.is_rolling() {
+            return shared.bounds.until.saturating_sub(clock);
+        }
+        let newest = shared.buckets.iter().rev().find(|bucket| bucket.committed() > 0);
+        newest.map_or(0, |bucket| {
+            let bounds = Bounds { epoch: bucket.epoch, ..Bounds::NONE };
+            self.span.leaves_at(bounds).saturating_sub(clock)
+        })
+    }
+
     fn call_all_back(&self, shared: &mut Shared) {
         for share in self.shares.get().into_iter().flatten() {
             shared.call_back(&mut lock(&share.0));

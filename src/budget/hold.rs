@@ -50,7 +50,8 @@ pub struct Hold<P: Deref<Target: AsRef<Plan>>> {
     /// How many are of the first kind.
     calls: usize,
     has_calls: bool,
-    has_chosen: bool,
+    /// The model that the second kind is for.
+    chosen: Option<u32>,
 }
 
 impl<P: Deref<Target: AsRef<Plan>>> Hold<P> {
@@ -67,7 +68,7 @@ impl<P: Deref<Target: AsRef<Plan>>> Hold<P> {
             held: Vec::new(),
             calls: 0,
             has_calls: false,
-            has_chosen: false,
+            chosen: None,
         }
     }
 
@@ -89,12 +90,12 @@ impl<P: Deref<Target: AsRef<Plan>>> Hold<P> {
     /// The limit without room. Only the request's call is held.
     pub fn choose(&mut self, model: u32, ask: &Amounts) -> Result<(), Refusal> {
         self.release(self.calls);
-        self.has_chosen = false;
+        self.chosen = None;
         self.model = self.plan.as_ref().model(self.who, model);
         self.look(self.model)?;
         self.reserve(self.whole, ask, |metric| metric != Metric::Calls, self.calls)?;
         self.reserve(self.model, ask, |_| true, self.calls)?;
-        self.has_chosen = true;
+        self.chosen = Some(model);
         Ok(())
     }
 
@@ -143,31 +144,50 @@ impl<P: Deref<Target: AsRef<Plan>>> Hold<P> {
         }
     }
 
-    /// Charges what an attempt has used in place of what was held for it. After an attempt that is no call
-    /// (`used.calls` is 0) the request still holds its own.
-    pub fn settle(&mut self, used: &Amounts) {
+    /// Charges what an attempt with a model has used, in place of what was held for it; a model that was not chosen (a
+    /// second one asked at the same time, one that a policy asks) is charged and nothing given up for it. After an attempt
+    /// that is no call (`used.calls` is 0) the request still holds its own.
+    pub fn settle(&mut self, model: u32, used: &Amounts) {
         let plan = self.plan.as_ref();
-        let keep = if used.calls == 0 { self.calls } else { 0 };
-        for held in self.held.drain(keep..) {
-            let account = &plan.entry(held.entry).account;
-            account.settle(self.core, held.place, held.amount, used.of(account.key.metric));
-        }
-        let (has_calls, has_chosen) = (self.has_calls, self.has_chosen);
+        let is_chosen = self.chosen == Some(model);
+        let of_model = if is_chosen { self.model } else { plan.model(self.who, model) };
+        let (calls, has_calls, core) = (self.calls, self.has_calls, self.core);
+        let mut index = 0;
+        self.held.retain(|held| {
+            let ends = if index < calls { used.calls > 0 } else { is_chosen };
+            index += 1;
+            if ends {
+                let account = &plan.entry(held.entry).account;
+                account.settle(core, held.place, held.amount, used.of(account.key.metric));
+            }
+            !ends
+        });
         let whole = self.whole.entries().map(|(entry, enforced)| (entry, enforced, true));
-        let model = self.model.entries().map(|(entry, enforced)| (entry, enforced, false));
+        let model = of_model.entries().map(|(entry, enforced)| (entry, enforced, false));
         for (entry, enforced, is_whole) in whole.chain(model) {
             let account = &plan.entry(entry).account;
             let metric = account.key.metric;
-            let was_held = if is_whole && metric == Metric::Calls { has_calls } else { has_chosen };
+            let was_held = if is_whole && metric == Metric::Calls { has_calls } else { is_chosen };
             if !(enforced && was_held) {
-                account.charge(self.core, used.of(metric), self.admitted);
+                account.charge(core, used.of(metric), self.admitted);
             }
         }
-        self.has_chosen = false;
+        if is_chosen {
+            self.chosen = None;
+        }
         if used.calls > 0 {
             self.has_calls = false;
             self.calls = 0;
         }
+    }
+
+    /// Whether limits on tokens or cost are enforced on the request with a model: only then does it matter how many it
+    /// may use.
+    pub fn needs_amounts(&self, model: u32) -> bool {
+        let plan = self.plan.as_ref();
+        let entries = self.whole.entries().chain(plan.model(self.who, model).entries());
+        let mut enforced = entries.filter(|(_, enforced)| *enforced);
+        enforced.any(|(entry, _)| plan.entry(entry).account.key.metric != Metric::Calls)
     }
 
     /// The plan that the reservations were made by.

@@ -15,7 +15,7 @@ use super::account::Account;
 use super::book::{Book, Opening};
 use super::key::{Key, Subject};
 use super::window::{Moment, Span};
-use crate::config::{Config, Limit, LimitSet, LimitsMode, Project, ProjectModel, Token};
+use crate::config::{Config, Limit, LimitSet, LimitsMode, Metric, Project, ProjectModel, Token};
 
 /// Stands for "no entry" in a table of indexes.
 const NONE: u32 = u32::MAX;
@@ -24,6 +24,7 @@ const NONE: u32 = u32::MAX;
 #[derive(Debug, Default)]
 pub struct Plan {
     entries: Vec<Entry>,
+    counts_amounts: bool,
     platform: Run,
     models: Vec<Run>,
     projects: Vec<ProjectRuns>,
@@ -140,13 +141,21 @@ impl Plan {
         let models: Vec<Run> = models.collect();
         let projects = config.projects().iter().map(|project| builder.project(project)).collect();
         builder.opening.close();
-        Self { entries: builder.entries, platform, models, projects }
+        let entries = builder.entries;
+        let counts_amounts = entries.iter().any(|entry| entry.account.key.metric != Metric::Calls);
+        Self { entries, counts_amounts, platform, models, projects }
     }
 
     /// Whether nothing is limited.
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
+    }
+
+    /// Whether anything but calls is limited.
+    #[inline]
+    pub fn counts_amounts(&self) -> bool {
+        self.counts_amounts
     }
 
     /// All limits.

@@ -118,6 +118,35 @@ pub enum Window {
     },
 }
 
+impl Metric {
+    /// The spelling of the configuration.
+    pub fn as_str(self) -> &'static str {
+        METRICS.iter().find(|(_, metric)| *metric == self).map_or("", |(name, _)| name)
+    }
+}
+
+impl std::fmt::Display for Window {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let name = |f: &mut std::fmt::Formatter<'_>, unit: &RollingUnit| {
+            f.write_str(UNITS.iter().find(|(_, known)| known == unit).map_or("", |(name, _)| name))
+        };
+        match self {
+            Self::Calendar(period) => {
+                f.write_str(PERIODS.iter().find(|(_, known)| known == period).map_or("", |(name, _)| name))
+            }
+            Self::Rolling { amount: 1, unit } => {
+                f.write_str("rolling ")?;
+                name(f, unit)
+            }
+            Self::Rolling { amount, unit } => {
+                write!(f, "rolling {amount} ")?;
+                name(f, unit)?;
+                f.write_str("s")
+            }
+        }
+    }
+}
+
 impl Window {
     /// Length of a rolling window; none for calendar windows, whose length varies.
     pub fn rolling_length(self) -> Option<Duration> {
@@ -395,6 +424,14 @@ mod tests {
                 assert_eq!(limits, [expected], "{text}");
             }
         }
+    }
+
+    #[test]
+    fn windows_and_metrics_are_named_as_they_are_written() {
+        assert_eq!(Window::Calendar(Period::Monthly).to_string(), "monthly");
+        assert_eq!(Window::Rolling { amount: 1, unit: RollingUnit::Minute }.to_string(), "rolling minute");
+        assert_eq!(Window::Rolling { amount: 5, unit: RollingUnit::Hour }.to_string(), "rolling 5 hours");
+        assert_eq!(METRICS.map(|(_, metric)| metric.as_str()), METRICS.map(|(name, _)| name));
     }
 
     #[test]

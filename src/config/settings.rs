@@ -123,6 +123,8 @@ pub struct Settings {
     pub telemetry: Value,
     /// Limits of the whole platform; default none.
     pub budgets: Vec<Limit>,
+    /// `reserveOutputTokens`, default 4,096: what a request without a bound of its own holds of limits while it runs.
+    pub reserve_output_tokens: u64,
     /// IANA name for calendar windows; default `UTC`.
     pub timezone: String,
     /// Days after which usage records are deleted; default 0, never.
@@ -319,6 +321,7 @@ impl Settings {
             notifications: read_notifications(f),
             telemetry: f.value("telemetry").cloned().unwrap_or_default(),
             budgets: read_limits(f, "budgets"),
+            reserve_output_tokens: f.integer("reserveOutputTokens", 0..=u64::MAX).unwrap_or(4_096),
             timezone: read_timezone(f),
             usage_retention_days: f.integer("usageRetentionDays", 0..=36_500).unwrap_or(0) as u32,
             cors_origins: f.strings("corsOrigins"),

@@ -99,6 +99,9 @@ async fn answer(
     let remembers = project.remembers() && request.endpoint != Endpoint::CountTokens;
     ledger.asked(asked.model, asked.stream, asked.body.len());
     ledger.asked_for_at_most(asked.facts.output_tokens_max());
+    if let Err(error) = ledger.admit(request, asked.body, asked.facts.n.unwrap_or(1)) {
+        return exchange.refuse(request, ledger, &error).await;
+    }
     if remembers {
         // Boxed, so that the others do not carry its room.
         return Box::pin(remembered::answer(exchange, request, ledger, asked)).await;

@@ -112,6 +112,13 @@ pub(super) async fn run(
                 break;
             }
         };
+        if let Err(error) = ledger.choose(turn.index, target) {
+            ledger.skips(turn.index);
+            failover.failed(exchange.shard, Failure::Unasked, None);
+            last.put(exchange, error, true);
+            next = failover.next(exchange.shard, time_left(snapshot, request));
+            continue;
+        }
         let answered = if translated::is_needed(request, target, asked.body, asked.previous.is_some()) {
             // Boxed, so that a relay does not carry its room.
             Box::pin(ask_translated(exchange, request, ledger, snapshot, turn, asked, first_byte)).await

@@ -65,6 +65,7 @@ pub(super) async fn ranked(
     let mut pool = exchange.shard.pool.take().unwrap_or_default();
     let result = match pool.gather(snapshot, request.project as usize, wanted).map_err(no_candidate) {
         Ok(()) => {
+            ledger.fill_standing(&mut pool);
             let readings = exchange.view.readings(&exchange.shard.mailbox);
             let inputs = inputs(exchange, policies, asked.body, &readings);
             if policies.asks.state {
@@ -76,6 +77,7 @@ pub(super) async fn ranked(
                     Box::pin(ask(exchange, snapshot, request, ledger, asked, policies, &mut pool)).await
                 }
                 Ok(()) => Ok(()),
+                Err(Dry::Exhausted) if let Some(error) = ledger.exhausted(&mut pool) => Err(error.into()),
                 Err(dry) => Err(nobody_left(dry, snapshot, policies, &pool).into()),
             };
             if told.is_ok() {

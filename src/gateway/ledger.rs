@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use self::cached::CachePart;
+use super::admission::Admission;
 use super::request::Request;
 use super::tracer::Tracer;
 use crate::auth::Principal;
@@ -30,7 +31,7 @@ use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
 use crate::telemetry::log::{self, Level, Value};
 use crate::telemetry::text::clip;
-use crate::trace::{Entry, Trace};
+use crate::trace::{Caller, Entry, Trace};
 
 /// Characters that make about one token, for estimates.
 const CHARS_PER_TOKEN: u64 = 4;
@@ -62,16 +63,16 @@ struct Open {
 
 /// The books of one request, or of a call that the gateway makes itself on the way of one.
 pub(super) struct Ledger {
-    shard: Rc<Shard>,
-    view: Rc<View>,
+    pub(super) shard: Rc<Shard>,
+    pub(super) view: Rc<View>,
     call_type: CallType,
     trace: TraceId,
-    principal: Principal,
-    project: u32,
+    pub(super) principal: Principal,
+    pub(super) project: u32,
     endpoint: Endpoint,
-    started: Instant,
+    pub(super) started: Instant,
     /// Wall clock when the request was admitted.
-    admitted_ms: u64,
+    pub(super) admitted_ms: u64,
     stream: bool,
     /// An event stream is on its way to the client.
     relaying: bool,
@@ -101,6 +102,8 @@ pub(super) struct Ledger {
     tracer: Tracer,
     cache_part: Option<CachePart>,
     cache_use: Option<CacheUse>,
+    /// What is held of limits.
+    pub(super) limits: Admission,
 }
 
 impl Ledger {
@@ -140,6 +143,7 @@ impl Ledger {
             tracer: Tracer::new(request.started),
             cache_part: None,
             cache_use: None,
+            limits: Admission::default(),
         }
     }
 
@@ -186,6 +190,12 @@ impl Ledger {
         self.tries(target_index);
         self.uses_key(key);
         self.tracer.asks(self.last_look(), target_index);
+    }
+
+    /// A target is not asked: a limit has no room for it.
+    pub(super) fn skips(&mut self, target_index: usize) {
+        let target = target_index as u32;
+        self.note(Entry::Skipped { caller: Caller::Client, target, reason: "budget_exhausted" });
     }
 
     // --- the trace

@@ -47,6 +47,7 @@ pub(super) fn append_answer_fields(
     target: &Target,
     cost: Option<Picodollars>,
 ) {
+    ledger.append_rates(head, request.client.dialect);
     head.extend_from_slice(&target.answer_fields);
     if let Some(said) = ledger.cache_field() {
         writer::own_field(head, "x-routerly-cache", said.as_bytes());
@@ -91,6 +92,9 @@ fn append_error(out: &mut Vec<u8>, client: &Client, error: &GatewayError) {
     if error.status() == 401 {
         // RFC 9110 section 11.6.1: a 401 names the scheme.
         writer::own_field(out, "www-authenticate", b"Bearer");
+    }
+    if let Some(seconds) = error.retry_after_s() {
+        writer::own_field(out, "retry-after", seconds.to_string().as_bytes());
     }
     append_body(out, JSON, &body, client.is_head);
 }

@@ -9,6 +9,7 @@
 //!                                       └ failed: next candidate    └ failed: error event, close
 //! ```
 
+mod admission;
 mod affinity;
 mod answer;
 mod array;

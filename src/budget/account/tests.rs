@@ -99,6 +99,7 @@ fn a_rolling_window_frees_what_has_left_it() {
     let full = account.reserve(0, 1, at(900)).unwrap_err();
     // The oldest bucket is 15.625 ms long and counts in full.
     assert_eq!(full.resets_at_ms, MONDAY_MS + 1_016);
+    assert_eq!(account.clears_in_ms(at(900)), 1_813 - 900);
     assert!(account.reserve(0, 1, at(1_015)).is_err());
     let slow = account.reserve(0, 1, at(1_016)).unwrap();
     assert!(account.reserve(0, 1, at(1_017)).is_err());

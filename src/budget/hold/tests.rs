@@ -47,12 +47,29 @@ fn what_is_held_becomes_what_was_used() {
     assert_eq!(levels(&plan), [(0, 1), (0, 0), (0, 0)]);
     hold.choose(0, &ask(10, 40)).unwrap();
     assert_eq!(levels(&plan), [(0, 1), (0, 50), (0, 40)]);
-    hold.settle(&Amounts { calls: 1, input: 11, output: 5, cost: 3 });
+    hold.settle(0, &Amounts { calls: 1, input: 11, output: 5, cost: 3 });
     assert_eq!(levels(&plan), [(1, 0), (16, 0), (5, 0)]);
     // A second answer to the same request (a hedge) counts as well.
-    hold.settle(&Amounts { calls: 1, input: 1, output: 1, cost: 0 });
+    hold.settle(0, &Amounts { calls: 1, input: 1, output: 1, cost: 0 });
     drop(hold);
     assert_eq!(levels(&plan), [(2, 0), (18, 0), (6, 0)]);
+}
+
+#[test]
+fn a_model_asked_on_the_side_is_charged_and_leaves_what_is_held() {
+    let plan = plan(json!([calls(9), limit("input_tokens", 100)]), [json!([calls(7)]), json!([calls(7)])]);
+    let mut hold = open(&plan);
+    hold.admit(&ask(5, 0)).unwrap();
+    hold.choose(0, &ask(5, 0)).unwrap();
+    hold.settle(1, &ask(3, 0));
+    assert_eq!(levels(&plan), [(1, 0), (3, 5), (0, 1), (1, 0)]);
+    hold.settle(0, &ask(4, 0));
+    drop(hold);
+    assert_eq!(levels(&plan), [(2, 0), (7, 0), (1, 0), (1, 0)]);
+    let mut unasked = open(&plan);
+    unasked.settle(1, &ask(1, 0));
+    assert_eq!(levels(&plan), [(3, 0), (8, 0), (1, 0), (2, 0)]);
+    assert!(unasked.needs_amounts(0));
 }
 
 #[test]
@@ -61,7 +78,7 @@ fn the_next_candidate_gets_the_call_of_the_one_that_failed() {
     let mut hold = open(&plan);
     hold.admit(&CALL).unwrap();
     hold.choose(0, &CALL).unwrap();
-    hold.settle(&Amounts { input: 7, ..Amounts::default() });
+    hold.settle(0, &Amounts { input: 7, ..Amounts::default() });
     assert_eq!(levels(&plan), [(0, 1), (0, 0), (0, 0), (0, 0)]);
     assert!(open(&plan).admit(&CALL).is_err(), "the last call is taken");
     hold.choose(1, &Amounts { cost: 5, ..CALL }).unwrap();
@@ -96,7 +113,7 @@ fn a_limit_that_is_reached_is_found_before_anything_is_reserved() {
     let mut hold = open(&plan);
     hold.admit(&CALL).unwrap();
     hold.choose(0, &ask(10, 0)).unwrap();
-    hold.settle(&ask(10, 0));
+    hold.settle(0, &ask(10, 0));
     let mut second = open(&plan);
     second.admit(&CALL).unwrap();
     assert_eq!(second.choose(0, &ask(1, 0)).unwrap_err().entry, 1);
@@ -116,7 +133,7 @@ fn what_is_not_enforced_is_counted() {
         hold.admit(&CALL).unwrap();
         hold.choose(0, &Amounts { cost: 9_000_000_000_000, ..CALL }).unwrap();
         assert_eq!(hold.enforced().count(), 1);
-        hold.settle(&Amounts { cost: 9_000_000_000_000, ..CALL });
+        hold.settle(0, &Amounts { cost: 9_000_000_000_000, ..CALL });
     }
     assert_eq!(levels(&plan), [(27_000_000_000_000, 0), (3, 0), (3, 0)]);
 }
@@ -177,7 +194,7 @@ proptest! {
                 Step::Settle { nth, calls, input, output } => {
                     if let Some((hold, model)) = open.get_mut(nth) {
                         let amounts = Amounts { calls, input, output, cost: 0 };
-                        hold.settle(&amounts);
+                        hold.settle(*model, &amounts);
                         let chains = plan.whole(hold.who).entries().chain(plan.model(hold.who, *model).entries());
                         for (entry, _) in chains {
                             *used.entry(entry).or_default() += amounts.of(plan.entry(entry).account.key.metric);

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::budget::account::Level;
-use crate::config::{Document, Documents, Env, Metric, NoKeys};
+use crate::config::{Document, Documents, Env, NoKeys};
 use crate::provider::Catalogue;
 
 pub(in crate::budget) const NOW: Moment = Moment { wall_ms: 1_763_337_600_000, steady_ms: 1_763_337_600_000 };

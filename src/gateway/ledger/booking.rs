@@ -8,7 +8,7 @@ use crate::clock;
 use crate::dialect::Usage;
 use crate::store::journal::Facts;
 use crate::store::usage::UsageRecord;
-use crate::telemetry::labels::UsageSource;
+use crate::telemetry::labels::{CallType, UsageSource};
 
 /// How far wall clock and monotonic clock may go apart within a request, in milliseconds, and both be right: rounding,
 /// and a wall clock that is slewed.
@@ -38,6 +38,11 @@ impl Ledger {
         let unix_ms = self.shard.unix_ms(now);
         let latency_ms = latency_ms(now.duration_since(self.started), self.admitted_ms, unix_ms);
         let ttft_ms = self.first_byte.map(|after| after.as_millis() as u64);
+        let attempt = (open.model_index, ending.outcome, &usage, cost.total().0);
+        if self.call_type != CallType::Cache {
+            let (who, admitted) = (self.who(), self.admitted());
+            self.limits.settle(&self.shard, &view, who, admitted, attempt);
+        }
         let facts = Facts {
             generation: snapshot.generation,
             project: self.project,
