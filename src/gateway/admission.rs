@@ -6,9 +6,10 @@
 use std::rc::Rc;
 
 use super::ledger::Ledger;
-use super::request::Request;
+use crate::budget::account::Account;
 use crate::budget::hold::{Hold, Refusal};
 use crate::budget::key::{Amounts, Key};
+use crate::budget::money::Picodollars;
 use crate::budget::plan::{Plan, Who};
 use crate::budget::window::Moment;
 use crate::clock;
@@ -158,17 +159,17 @@ impl Ledger {
     ///
     /// # Errors
     /// The limit without room.
-    pub(super) fn admit(&mut self, request: &Request, body: &[u8], choices: u64) -> Result<(), GatewayError> {
+    pub(super) fn admit(&mut self, body: &[u8], choices: u64) -> Result<(), GatewayError> {
         if self.view.snapshot.budgets.is_empty() {
             return Ok(());
         }
         let (who, admitted) = (self.who(), self.admitted());
         let hold = Admission::open(&mut self.limits.hold, &self.shard, &self.view, who, admitted);
         let needs_amounts = !body.is_empty() && hold.plan().counts_amounts();
-        if needs_amounts && request.endpoint != Endpoint::CountTokens {
+        if needs_amounts && self.endpoint != Endpoint::CountTokens {
             let needs = Needs::of(body);
             let output = needs.output_tokens_max.map(|tokens| tokens.saturating_mul(choices.max(1)));
-            let output = if request.endpoint == Endpoint::Embeddings { Some(0) } else { output };
+            let output = if self.endpoint == Endpoint::Embeddings { Some(0) } else { output };
             self.limits.tokens = Some((needs.input_tokens, output));
         }
         let call = Amounts { calls: 1, ..Amounts::default() };
@@ -219,6 +220,15 @@ impl Ledger {
         }
     }
 
+    /// How much of the limits of a target is used, in words, for a model that is to choose among targets.
+    pub(super) fn limits_in_words(&self, target: usize) -> Vec<String> {
+        let plan = &self.view.snapshot.budgets;
+        let now = self.admitted();
+        let entries = plan.model(self.who(), target as u32).entries();
+        let enforced = entries.filter(|(_, enforced)| *enforced);
+        enforced.map(|(entry, _)| in_words(&plan.entry(entry).account, now)).collect()
+    }
+
     /// The first limit that is used up of the first candidate that has one: why nobody could be asked.
     pub(super) fn exhausted(&self, pool: &mut Pool) -> Option<GatewayError> {
         let plan = &self.view.snapshot.budgets;
@@ -249,6 +259,23 @@ impl Ledger {
     pub(super) fn admitted(&self) -> Moment {
         Moment { wall_ms: self.admitted_ms, steady_ms: clock::steady_ms(self.started) }
     }
+}
+
+/// `calls, daily, model: 3 of 10 used, 7 left`.
+fn in_words(account: &Account, now: Moment) -> String {
+    let Key { subject, metric, window } = &account.key;
+    let level = account.level(now);
+    let amount = |value: u64| match metric {
+        Metric::Cost => {
+            let mut usd = Vec::new();
+            Picodollars(value).write_usd(&mut usd);
+            format!("{} USD", String::from_utf8_lossy(&usd))
+        }
+        _ => value.to_string(),
+    };
+    let used = level.used.saturating_add(level.reserved);
+    let (used, limit, left) = (amount(used), amount(level.limit), amount(level.remaining()));
+    format!("{}, {window}, {}: {used} of {limit} used, {left} left", metric.as_str(), subject.level())
 }
 
 /// A refusal in words.

@@ -69,7 +69,7 @@ pub(super) struct Ledger {
     trace: TraceId,
     pub(super) principal: Principal,
     pub(super) project: u32,
-    endpoint: Endpoint,
+    pub(super) endpoint: Endpoint,
     pub(super) started: Instant,
     /// Wall clock when the request was admitted.
     pub(super) admitted_ms: u64,

@@ -111,7 +111,7 @@ async fn send_whole(
     let facts = request_facts(&body).ok();
     let model = facts.as_ref().and_then(|facts| facts.model(&body));
     ledger.asked(model, facts.as_ref().is_some_and(|facts| facts.is_stream()), body.len());
-    ledger.admit(request, &body, 1)?;
+    ledger.admit(&body, 1)?;
     let index = choose(snapshot, request, model)?;
     let target = &snapshot.targets[index];
     ledger.choose(index, target)?;
@@ -204,7 +204,7 @@ async fn send_streaming(
     ledger.body_read(true);
     let name = named.as_ref().map(|named| named.name.as_str());
     ledger.asked(name, false, 0);
-    ledger.admit(request, &[], 1)?;
+    ledger.admit(&[], 1)?;
     let index = choose(snapshot, request, name)?;
     let target = &snapshot.targets[index];
     ledger.choose(index, target)?;

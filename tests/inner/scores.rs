@@ -160,3 +160,36 @@ fn the_simulated_provider_can_be_the_routing_model() {
     ask(&gateway, "Hi").expect(200);
     assert_eq!(routing_records(&gateway.usage_records(3)).len(), 2);
 }
+
+#[test]
+fn routing_calls_count_on_limits_and_are_not_made_beyond_them() {
+    let router = provider(|_| (200, says(B_WINS)));
+    let mut model = asked("router", "custom", &router);
+    model["limits"] = json!([{"metric": "calls", "windowType": "period", "period": "daily", "value": 2}]);
+    let mut setup = setup(&llm(&json!({"routingModelId": "router"})), &[model]);
+    setup.models[0]["limits"] =
+        json!([{"metric": "cost", "windowType": "period", "period": "monthly", "value": 5}]);
+    let gateway = setup.start();
+    for _ in 0..5 {
+        ask(&gateway, "Hi").expect(200);
+    }
+    let told = router.next_request().1.json()["messages"][0]["content"].as_str().unwrap().to_owned();
+    assert!(
+        told.contains("- id: sim/a\n  limit: cost, monthly, model: 0 USD of 5 USD used, 5 USD left\n"),
+        "{told}"
+    );
+    assert_eq!(routing_records(&gateway.usage_records(7)).len(), 2);
+}
+
+#[test]
+fn routing_calls_count_on_the_limits_of_the_token() {
+    let router = provider(|_| (200, says(B_WINS)));
+    let mut setup = setup(&llm(&json!({"routingModelId": "router"})), &[asked("router", "custom", &router)]);
+    setup.projects[0]["tokens"][0]["limits"] =
+        json!([{"metric": "calls", "windowType": "period", "period": "daily", "value": 5}]);
+    let gateway = setup.start();
+    // Two calls each, the third request has one left: it is answered, and nobody is asked who should.
+    let statuses: Vec<u16> = (0..4).map(|_| ask(&gateway, "Hi").head.status()).collect();
+    assert_eq!(statuses, [200, 200, 200, 503]);
+    assert_eq!(routing_records(&gateway.usage_records(5)).len(), 2);
+}

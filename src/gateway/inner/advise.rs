@@ -48,7 +48,7 @@ pub(in crate::gateway) async fn advise(
         match &project.policies[place].rule {
             Rule::Llm(rule) => {
                 let caller = Caller::new(&shard, &view, request, &notes, rule.timeout);
-                let choices = choices(project, candidates);
+                let choices = choices(project, candidates, ledger);
                 let earlier = match (rule.memory_count, &request.conversation) {
                     (Some(count), Some(conversation)) => {
                         shard.caches.conversations.last(&project.id, conversation, count, clock::now())
@@ -78,14 +78,18 @@ pub(in crate::gateway) async fn advise(
     Some(indexes.into_iter().zip(advised?).collect())
 }
 
-fn choices(project: &Project, candidates: &[usize]) -> Vec<Choice> {
+fn choices(project: &Project, candidates: &[usize], ledger: &Ledger) -> Vec<Choice> {
     let guidance = |target: usize| {
         let entry = project.models.iter().find(|entry| entry.model == target);
         entry.and_then(|entry| entry.prompt.clone())
     };
     candidates
         .iter()
-        .map(|target| Choice { target: *target, guidance: guidance(*target), limits: Vec::new() })
+        .map(|target| Choice {
+            target: *target,
+            guidance: guidance(*target),
+            limits: ledger.limits_in_words(*target),
+        })
         .collect()
 }
 

@@ -45,7 +45,7 @@ impl Caller<'_> {
     /// before `messages`.
     ///
     /// # Errors
-    /// No connection, no answer in time, an answer that is an error or cannot be read.
+    /// A limit without room, no connection, no answer in time, an answer that is an error or cannot be read.
     pub(in crate::gateway) async fn chat(
         &self,
         index: usize,
@@ -70,10 +70,6 @@ impl Caller<'_> {
         if !strip.is_empty() {
             body = translated::stripped(&body, &strip)?;
         }
-        let mut head = self.shard.take_head();
-        let turn = failover::Turn::of(self.shard, index, target);
-        head.extend_from_slice(target.keys[turn.key].head(Call::generate(dialect, false)));
-        translated::end_head(&mut head, target, dialect, false, body.len());
         let call = trace::Call {
             caller: trace::Caller::Router,
             target: index as u32,
@@ -81,9 +77,15 @@ impl Caller<'_> {
             messages: u32::try_from(messages.len()).ok(),
             max_tokens: options.output_tokens_max.and_then(|tokens| u32::try_from(tokens).ok()),
         };
-        self.note(Detail::RoutingRequest { call, system: None });
         let mut ledger = self.books(self.request.endpoint, body.len());
+        ledger.admit(&body, 1)?;
+        ledger.choose(index, target)?;
+        self.note(Detail::RoutingRequest { call, system: None });
+        let mut head = self.shard.take_head();
+        let turn = failover::Turn::of(self.shard, index, target);
         ledger.uses_key(turn.key);
+        head.extend_from_slice(target.keys[turn.key].head(Call::generate(dialect, false)));
+        translated::end_head(&mut head, target, dialect, false, body.len());
         let answered = self.post(&mut ledger, index, &head, &body).await;
         self.shard.give_back_head(head);
         let answered = answered.inspect_err(|_| self.note_end(&ledger))?;

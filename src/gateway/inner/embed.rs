@@ -127,7 +127,7 @@ impl Caller<'_> {
     /// not normalised.
     ///
     /// # Errors
-    /// No connection, no answer in time, an answer that is an error or has not a vector for each text.
+    /// A limit without room, no connection, no answer in time, an answer that is an error or has not a vector for each text.
     pub(in crate::gateway) async fn embed(
         &self,
         index: usize,
@@ -147,13 +147,15 @@ impl Caller<'_> {
         let text_bytes: usize = texts.iter().map(|text| text.len().min(EMBEDDED_TEXT_BYTES_MAX)).sum();
         let mut body = Vec::with_capacity(text_bytes + 64 * (texts.len() + 1));
         shape.write(&target.model.upstream_model, texts, &mut body);
+        let mut ledger = self.books(Endpoint::Embeddings, text_bytes);
+        ledger.admit(&body, 1)?;
+        ledger.choose(index, target)?;
         let dialect = translated::dialect_of(target).unwrap_or(Dialect::OpenAiChat);
         let mut head = self.shard.take_head();
         let turn = failover::Turn::of(self.shard, index, target);
+        ledger.uses_key(turn.key);
         head.extend_from_slice(target.keys[turn.key].head(shape.call()));
         translated::end_head(&mut head, target, dialect, false, body.len());
-        let mut ledger = self.books(Endpoint::Embeddings, text_bytes);
-        ledger.uses_key(turn.key);
         let answered = self.post(&mut ledger, index, &head, &body).await;
         self.shard.give_back_head(head);
         let answered = answered?;

@@ -74,6 +74,11 @@ impl Caller<'_> {
                     self.note(Detail::LlmScores { target: model as u32, scores: traced.collect() });
                     return External { points, ..External::default() };
                 }
+                Err(error @ GatewayError::Spent(_)) => {
+                    last = error.cause();
+                    let model = target.model.id.as_str().into();
+                    self.note(Detail::LlmSkip { model, reason: "budget_exhausted".into() });
+                }
                 Err(error) => {
                     last = error.cause();
                     self.note(Detail::LlmError { target: model as u32, error: last.as_str().into() });
