@@ -41,6 +41,7 @@ lint: $(TOOLS)/cargo-deny-$(DENY_VERSION) advisories
 	cargo fmt --check --manifest-path benches/compare/Cargo.toml
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo clippy --locked --manifest-path benches/compare/Cargo.toml --all-targets -- -D warnings
+	cargo metadata --locked --manifest-path fuzz/Cargo.toml --format-version 1 >/dev/null
 	$(TOOLS)/bin/cargo-deny --locked check licenses bans sources
 
 # The advisories are a repository of their own, which is not reachable from everywhere.

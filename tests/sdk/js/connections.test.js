@@ -50,13 +50,13 @@ for (const [name, call] of Object.entries(STREAMS)) {
 test('a client that gives up before the answer', async () => {
   const controller = new AbortController();
   const call = openai.chat.completions.create(
-    { model: 'gives-up', messages: HELLO },
+    { model: 'chat', messages: HELLO },
     { headers: simulate({ ttftMs: 600_000 }), signal: controller.signal },
   );
   setTimeout(() => controller.abort(), 300);
   await assert.rejects(call, OpenAI.APIUserAbortError);
   const record = await waitFor('the record of the abandoned request', async () =>
-    (await gateway.records()).find((record) => record.requestedModel === 'gives-up'),
+    (await gateway.records()).find((record) => record.requestedModel === 'chat'),
   );
   assert.deepEqual([record.outcome, record.endedBy], ['client_closed', 'client']);
 });

@@ -9,7 +9,7 @@ import OpenAI from 'openai';
 import { Gateway, simulate } from './gateway.js';
 
 const HELLO = [{ role: 'user', content: 'Hello!' }];
-const ASK = { model: 'auto', max_tokens: 64, messages: HELLO };
+const ASK = { model: 'simulated/anthropic', max_tokens: 64, messages: HELLO };
 
 let gateway;
 let openai;
@@ -32,9 +32,9 @@ async function rejection(promise) {
 }
 
 const chat = (more, headers) =>
-  openai.chat.completions.create({ model: 'auto', messages: HELLO, ...more }, { headers });
+  openai.chat.completions.create({ model: 'simulated/chat', messages: HELLO, ...more }, { headers });
 const responses = (more, headers) =>
-  openai.responses.create({ model: 'auto', input: 'x', ...more }, { headers });
+  openai.responses.create({ model: 'simulated/responses', input: 'x', ...more }, { headers });
 const messages = (more, headers) => claude.messages.create({ ...ASK, ...more }, { headers });
 
 test('a wrong token', async () => {

@@ -2,7 +2,7 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -31,7 +31,7 @@ export async function waitFor(what, look) {
   throw new Error(`waited ${DEADLINE_MS} ms in vain for ${what}`);
 }
 
-/** A running `routerly start --demo`. */
+/** A running `routerly start --demo`, in which a model that a request names is the only one that is asked. */
 export class Gateway {
   static async start() {
     const gateway = new Gateway();
@@ -50,7 +50,32 @@ export class Gateway {
     });
     gateway.url = /^health +(\S+)\/health$/m.exec(gateway.printed)[1];
     gateway.token = /^token +(\S+)$/m.exec(gateway.printed)[1];
+    // Nobody is asked twice and nobody is left alone: a test sees what the one it named has said.
+    await gateway.edit('config/settings.json', (settings) => {
+      const breaker = { failures: 0, errorPercent: 0 };
+      settings.upstream = { ...settings.upstream, retries: 0, breaker };
+    });
+    await gateway.edit('config/projects.json', ([project]) => (project.honorRequestedModel = 'pin'));
+    await waitFor('the pinned models', async () => {
+      const answer = await fetch(`${gateway.url}/v1/chat/completions`, {
+        method: 'POST',
+        headers: { ...simulate(), authorization: `Bearer ${gateway.token}`, connection: 'close' },
+        body: JSON.stringify({ model: 'nobody', messages: [] }),
+      });
+      await answer.arrayBuffer();
+      return answer.status === 404;
+    });
     return gateway;
+  }
+
+  /** Changes a JSON document of its home the way an editor does: a new file takes the old one's name. */
+  async edit(name, change) {
+    const [home] = (await readdir(this.directory)).filter((entry) => entry.startsWith('routerly-demo-'));
+    const path = join(this.directory, home, name);
+    const document = JSON.parse(await readFile(path, 'utf8'));
+    change(document);
+    await writeFile(`${path}.edited`, JSON.stringify(document), { mode: 0o600 });
+    await rename(`${path}.edited`, path);
   }
 
   /** All usage records so far, oldest first. */

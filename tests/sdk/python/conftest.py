@@ -6,7 +6,7 @@ from google import genai
 from gateway import Gateway, simulate
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def gateway():
     running = Gateway()
     yield running

@@ -9,6 +9,8 @@ import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 #: Longest wait for anything that is bound to happen; only a failing test ever waits that long.
@@ -34,8 +36,13 @@ def wait_for(what, look):
     raise AssertionError(f"waited {DEADLINE_SECONDS} s in vain for {what}")
 
 
+def without_failover(settings):
+    """Nobody is asked twice and nobody is left alone: a test sees what the one it named has said."""
+    settings.setdefault("upstream", {}).update(retries=0, breaker={"failures": 0, "errorPercent": 0})
+
+
 class Gateway:
-    """A running `routerly start --demo`."""
+    """A running `routerly start --demo`, in which a model that a request names is the only one that is asked."""
 
     def __init__(self):
         binary = os.environ.get("ROUTERLY_BIN") or ROOT / "target/debug/routerly"
@@ -61,6 +68,21 @@ class Gateway:
             self.printed += line
         self.url = re.search(r"^health +(\S+)/health$", self.printed, re.M).group(1)
         self.token = re.search(r"^token +(\S+)$", self.printed, re.M).group(1)
+        self.edit("config/settings.json", without_failover)
+        self.edit("config/projects.json", lambda projects: projects[0].update(honorRequestedModel="pin"))
+        wait_for("the pinned models", lambda: self._refuses_unknown_models())
+
+    def _refuses_unknown_models(self):
+        request = urllib.request.Request(
+            f"{self.url}/v1/chat/completions",
+            data=b'{"model":"nobody","messages":[]}',
+            headers={"authorization": f"Bearer {self.token}", "content-type": "application/json", **simulate()},
+        )
+        try:
+            urllib.request.urlopen(request).close()
+        except urllib.error.HTTPError as error:
+            return error.code == 404
+        return False
 
     def _read(self):
         for line in self._process.stdout:

@@ -10,6 +10,7 @@ from google import genai
 from gateway import Gateway, simulate, wait_for
 
 MESSAGES = [{"role": "user", "content": "Say it again."}]
+WARM_UP = [{"role": "user", "content": "Is it on?"}]
 #: The same for all calls: what the simulated provider is told is part of the key.
 HEADERS = simulate()
 
@@ -21,7 +22,7 @@ def caching():
     running.edit("config/projects.json", lambda projects: projects[0].update(responseCache={"enabled": True}))
     with openai.OpenAI(base_url=f"{running.url}/v1", api_key=running.token, default_headers=HEADERS) as client:
         ask = client.chat.completions.with_raw_response
-        wait_for("the cache", lambda: "x-routerly-cache" in ask.create(model="warm-up", messages=MESSAGES).headers)
+        wait_for("the cache", lambda: "x-routerly-cache" in ask.create(model="auto", messages=WARM_UP).headers)
     yield running
     running.stop()
 
@@ -107,7 +108,7 @@ def test_gemini(caching):
 
 def test_a_client_refuses_what_the_cache_has(chat, caching):
     def create(**fields):
-        return chat.chat.completions.with_raw_response.create(model="refusal", messages=MESSAGES, **fields)
+        return chat.chat.completions.with_raw_response.create(model="chat", messages=MESSAGES, **fields)
 
     assert [create().headers["x-routerly-cache"] for _ in range(2)] == ["miss", "hit"]
     bypass = create(extra_headers={"x-routerly-cache": "bypass"})

@@ -71,14 +71,14 @@ def test_a_client_that_gives_up_before_the_answer(client, gateway):
     known = {record["traceId"] for record in gateway.records()}
     with pytest.raises(openai.APITimeoutError):
         client.with_options(timeout=0.3).chat.completions.create(
-            model="gives-up", messages=HELLO, extra_headers=simulate(ttftMs=600_000)
+            model="chat", messages=HELLO, extra_headers=simulate(ttftMs=600_000)
         )
 
     def look():
         return [
             record
             for record in gateway.records()
-            if record["traceId"] not in known and record["requestedModel"] == "gives-up"
+            if record["traceId"] not in known and record["requestedModel"] == "chat"
         ]
 
     record = wait_for("the record of the abandoned request", look)[0]

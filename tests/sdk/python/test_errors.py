@@ -7,11 +7,11 @@ import pytest
 from gateway import simulate
 
 HELLO = [{"role": "user", "content": "Hello!"}]
-ASK = {"model": "auto", "max_tokens": 64, "messages": HELLO}
+ASK = {"model": "simulated/anthropic", "max_tokens": 64, "messages": HELLO}
 
 
 def chat(client, **more):
-    return client.chat.completions.create(model="auto", messages=HELLO, **more)
+    return client.chat.completions.create(model="simulated/chat", messages=HELLO, **more)
 
 
 def test_a_wrong_token(gateway):
@@ -66,7 +66,7 @@ def test_a_status_of_the_provider_in_openai(client, gateway, status, kind, strea
     header = simulate(status=status, retryAfter=7)
     calls = [
         lambda: chat(client, stream=stream, extra_headers=header),
-        lambda: client.responses.create(model="auto", input="x", stream=stream, extra_headers=header),
+        lambda: client.responses.create(model="simulated/responses", input="x", stream=stream, extra_headers=header),
     ]
     for call in calls:
         with pytest.raises(kind) as caught:
@@ -157,7 +157,7 @@ def test_a_broken_chat_stream_raises(client, gateway, script):
 
 @pytest.mark.parametrize("script", WRONG, ids=lambda script: next(iter(script)))
 def test_a_broken_responses_stream_raises(client, gateway, script):
-    stream = client.responses.create(model="auto", input="x", stream=True, extra_headers=simulate(**script))
+    stream = client.responses.create(model="simulated/responses", input="x", stream=True, extra_headers=simulate(**script))
     seen = []
     with pytest.raises(openai.APIError) as caught:
         for event in stream:
@@ -195,7 +195,7 @@ def test_a_stream_that_is_reset_raises(client, claude):
     header = simulate(tokensPerSecond=50, outputTokens=64, resetAfterEvents=8)
     for call in (
         lambda: list(chat(client, stream=True, extra_headers=header)),
-        lambda: list(client.responses.create(model="auto", input="x", stream=True, extra_headers=header)),
+        lambda: list(client.responses.create(model="simulated/responses", input="x", stream=True, extra_headers=header)),
     ):
         with pytest.raises(openai.APIError) as caught:
             call()

@@ -134,9 +134,6 @@ def test_what_is_lost_is_named(client):
         model="simulated/anthropic", messages=HELLO, seed=7, logit_bias={"1": 1}
     )
     assert raw.headers["x-routerly-translation"] == "dropped=seed,logit_bias"
-    # Refused there, it goes to a model that can carry it.
     strict = {**simulate(), "x-routerly-strict": "true"}
-    raw = client.chat.completions.with_raw_response.create(
-        model="simulated/anthropic", messages=HELLO, seed=7, extra_headers=strict
-    )
-    assert raw.headers["x-routerly-model"] == "simulated/chat"
+    with pytest.raises(openai.BadRequestError, match="`seed`"):
+        client.chat.completions.create(model="simulated/anthropic", messages=HELLO, seed=7, extra_headers=strict)
