@@ -69,7 +69,7 @@ pub(super) async fn ranked(
             let readings = exchange.view.readings(&exchange.shard.mailbox);
             let inputs = inputs(exchange, policies, asked.body, &readings);
             if policies.asks.state {
-                fill_state(exchange, &mut pool);
+                fill_state(exchange, snapshot, &mut pool);
             }
             let told = match pool.narrow(&snapshot.routing.traits, policies, &inputs) {
                 Ok(()) if policies.asks.calls && pool.is_open() && !pool.left().any(is_preferred) => {
@@ -109,10 +109,20 @@ pub(super) fn policies<'s>(snapshot: &'s Snapshot, request: &Request) -> Option<
     policies.filter(|_| request.endpoint != Endpoint::CountTokens)
 }
 
-/// Tells the pool what this core knows of its candidates at the moment.
-fn fill_state(exchange: &Exchange<'_>, pool: &mut Pool) {
+/// Tells the pool how its candidates do at the moment: breakers, keys that rest, what this core has tried.
+fn fill_state(exchange: &Exchange<'_>, snapshot: &Snapshot, pool: &mut Pool) {
+    let rules = &snapshot.config.settings().upstream.breaker;
+    let now_ms = clock::process_ms();
+    let unix_ms = exchange.shard.unix_ms(clock::now());
     for candidate in pool.candidates_mut() {
-        candidate.standing.tried_ms = exchange.view.tried_ms(candidate.target);
+        let target = &snapshot.targets[candidate.target];
+        let of_endpoint = &snapshot.breakers[target.endpoint];
+        let standing = &mut candidate.standing;
+        standing.is_broken =
+            target.breaker.looks_open(now_ms, rules) || of_endpoint.looks_open(now_ms, rules);
+        let rest_ms = target.rest_ms(|| now_ms);
+        standing.cooldown_until_ms = if rest_ms > 0 { unix_ms + rest_ms } else { 0 };
+        standing.tried_ms = exchange.view.tried_ms(candidate.target);
     }
 }
 

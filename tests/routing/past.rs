@@ -238,3 +238,38 @@ fn each_project_spreads_its_own_calls_evenly() {
     own(&["a", "b", "c"], others.as_bytes(), 6);
     own(&["a", "b", "c"], &question(), 9);
 }
+
+#[test]
+fn a_model_whose_breaker_is_open_is_no_candidate_for_health() {
+    let (upstream, asked) = failing();
+    let setup = Setup::new().project("policies", json!([{"type": "health"}]));
+    let rules = json!({"failures": 1, "cooldownMs": 600_000});
+    let gateway = setup
+        .model(at(&upstream, "one"))
+        .model(at(&upstream, "two"))
+        .setting("upstream.breaker", rules)
+        .setting("upstream.retries", 0)
+        .start();
+    // One failure of each is too few for the policy's own count.
+    ask(&gateway).expect(500);
+    let message = ask(&gateway).expect(503).json()["error"]["message"].as_str().unwrap().to_owned();
+    assert!(message.ends_with("`one` (health: its breaker is open), `two` (health: its breaker is open)"));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_provider_that_has_too_many_requests_is_left_alone_as_long_as_it_said() {
+    let upstream = MockUpstream::with(|connection: &mut Connection| {
+        while connection.next_request().is_some() {
+            connection
+                .send("HTTP/1.1 429 Too Many Requests\r\nRetry-After: 600\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let setup = Setup::new().project("policies", json!([{"type": "rate-limit"}]));
+    let gateway = setup.model(at(&upstream, "one")).model(at(&upstream, "two")).start();
+    // The first request finds out about both.
+    ask(&gateway).expect(429);
+    let message = ask(&gateway).expect(503).json()["error"]["message"].as_str().unwrap().to_owned();
+    let reason = "(rate-limit: its provider refuses more calls for now)";
+    assert!(message.ends_with(&format!("`one` {reason}, `two` {reason}")), "{message}");
+}
