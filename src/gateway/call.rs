@@ -130,8 +130,9 @@ pub(super) async fn route(
     {
         ledger.decided_by_cache(similarity);
     }
-    if let [only] = ranked[..] {
-        ledger.note(Entry::Alone { target: only as u32 });
+    // Policies have told it themselves.
+    if let ([only], None) = (&ranked[..], choose::policies(&view.snapshot, request)) {
+        ledger.note(Entry::Alone { target: *only as u32 });
     }
     candidates::run(exchange, request, ledger, &view.snapshot, &ranked, asked).await
 }

@@ -111,5 +111,18 @@ fn a_single_candidate_is_said_to_be_one() {
     let (_, told) = entries(&gateway, &says("Hi"));
     let (message, result) = told.last().unwrap();
     assert_eq!((message.as_str(), &result["note"]), ("router:result", &json!("single_candidate_bypass")));
-    assert!(told.iter().all(|(message, _)| message == "router:result"), "{told:?}");
+    let messages: Vec<&str> = told.iter().map(|(message, _)| message.as_str()).collect();
+    assert_eq!(messages, ["router:result"]);
+    // Without policies as well, and nowhere else: of these two a policy leaves one.
+    let gateway = setup(&[("only", json!({}))], &[]).start();
+    let (_, told) = entries(&gateway, &says("Hi"));
+    assert_eq!((told.len(), &told[0].1["note"]), (1, &json!("single_candidate_bypass")));
+    let models = [("blind", json!({"capabilities": {"json": false}})), ("fit", json!({}))];
+    let gateway = setup(&models, &["capability"]).start();
+    let mut body = says("Hi");
+    body["response_format"] = json!({"type": "json_object"});
+    let (model, told) = entries(&gateway, &body);
+    let results: Vec<&Value> =
+        told.iter().filter(|(message, _)| message == "router:result").map(|(_, details)| details).collect();
+    assert_eq!((model.as_str(), results.len(), results[0].get("note")), ("fit", 1, None), "{told:?}");
 }
