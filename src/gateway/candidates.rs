@@ -26,6 +26,7 @@ use crate::respond::GatewayError;
 use crate::shard::HeldBytes;
 use crate::snapshot::{Snapshot, Target};
 use crate::telemetry::labels::Endpoint;
+use crate::trace::Skip;
 
 /// How the answer of a candidate gets to the client.
 enum Way {
@@ -98,7 +99,7 @@ pub(super) async fn run(
     let mut failover = Failover::new(snapshot, ranked);
     let mut splices = Splices::new();
     let mut last = Last::Nothing;
-    let mut next = failover.first(exchange.shard);
+    let mut next = failover.first(ledger);
     while let Some(turn) = next {
         if !turn.wait.is_zero() && !pause(exchange, ledger, turn.wait).await {
             ledger.client_gone();
@@ -108,15 +109,16 @@ pub(super) async fn run(
         let first_byte = match first_byte_timeout(snapshot, request, target) {
             Ok(first_byte) => first_byte,
             Err(error) => {
+                failover.left();
                 last.put(exchange, error, true);
                 break;
             }
         };
         if let Err(error) = ledger.choose(turn.index, target) {
-            ledger.skips(turn.index);
+            ledger.skips(turn.index, Skip::BudgetExhausted);
             failover.failed(exchange.shard, Failure::Unasked, None);
             last.put(exchange, error, true);
-            next = failover.next(exchange.shard, time_left(snapshot, request));
+            next = failover.next(ledger, time_left(snapshot, request));
             continue;
         }
         let answered = if translated::is_needed(request, target, asked.body, asked.previous.is_some()) {
@@ -135,7 +137,7 @@ pub(super) async fn run(
                     }
                 }
                 Verdict::Refusal(answer, said) => {
-                    let Some(turn_after) = failover.next(exchange.shard, time_left(snapshot, request)) else {
+                    let Some(turn_after) = failover.next(ledger, time_left(snapshot, request)) else {
                         let refusal = (answer, way, said);
                         return pass_on(exchange, request, ledger, snapshot, turn.index, asked, refusal)
                             .await;
@@ -174,7 +176,7 @@ pub(super) async fn run(
         if is_stopped {
             break;
         }
-        next = failover.next(exchange.shard, time_left(snapshot, request));
+        next = failover.next(ledger, time_left(snapshot, request));
     }
     let error = match last {
         Last::Nothing => choose::none_usable(),

@@ -6,15 +6,17 @@
 
 use std::time::Duration;
 
+use super::ledger::Ledger;
 use crate::clock;
 use crate::dialect::refusal::{Judged, Refusal};
 use crate::respond::GatewayError;
-use crate::routing::breaker::Admission;
+use crate::routing::breaker::{Admission, Probe};
 use crate::routing::retry::backoff;
 use crate::shard::Shard;
 use crate::snapshot::{Snapshot, Target};
 use crate::telemetry::labels::RetryReason;
 use crate::telemetry::log::{self, Value};
+use crate::trace::Skip;
 
 /// How long a key is left alone that the provider does not take; a reload of the configuration ends it earlier.
 const REFUSED_KEY_MS: u64 = 300_000;
@@ -31,15 +33,21 @@ pub(super) struct Turn {
     pub key: usize,
     /// How long to wait before.
     pub wait: Duration,
-    /// Its answer decides whether an open breaker closes.
-    probe: bool,
+    probes: Probes,
+}
+
+/// The open breakers of which an answer decides whether they close.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Probes {
+    model: Option<Probe>,
+    endpoint: Option<Probe>,
 }
 
 impl Turn {
     /// The turn of a target that is the only one to ask.
     pub(super) fn of(shard: &Shard, index: usize, target: &Target) -> Self {
         let key = target.pick_key(|| shard.random(), clock::process_ms);
-        Self { index, key, wait: Duration::ZERO, probe: false }
+        Self { index, key, wait: Duration::ZERO, probes: Probes::default() }
     }
 }
 
@@ -129,23 +137,23 @@ impl<'a> Failover<'a> {
 
     /// The first one to ask; `None` where there is nobody.
     #[inline]
-    pub(super) fn first(&mut self, shard: &Shard) -> Option<Turn> {
+    pub(super) fn first(&mut self, ledger: &mut Ledger) -> Option<Turn> {
         // One that has no alternative is asked, whatever is known of it.
         if let [index] = *self.ranked {
             self.at = 1;
-            return Some(self.turn(shard, index, Duration::ZERO, false));
+            return Some(self.turn(&ledger.shard, index, Duration::ZERO, Probes::default()));
         }
-        self.next_ranked(shard)
+        self.next_ranked(ledger)
     }
 
     /// The next one to ask after the last one has failed; `left` is what remains of the time of the whole request.
-    pub(super) fn next(&mut self, shard: &Shard, left: Option<Duration>) -> Option<Turn> {
-        let Some((last, Some(failure))) = self.last else { return self.first(shard) };
+    pub(super) fn next(&mut self, ledger: &mut Ledger, left: Option<Duration>) -> Option<Turn> {
+        let Some((last, Some(failure))) = self.last else { return self.first(ledger) };
         let turn = self
-            .other_key(shard, last, failure)
-            .or_else(|| self.next_ranked(shard))
-            .or_else(|| self.once_more(shard, left))?;
-        shard.metrics.retries(failure.reason()).add(1);
+            .other_key(&ledger.shard, last, failure)
+            .or_else(|| self.next_ranked(ledger))
+            .or_else(|| self.once_more(&ledger.shard, left))?;
+        ledger.shard.metrics.retries(failure.reason()).add(1);
         Some(turn)
     }
 
@@ -166,9 +174,9 @@ impl<'a> Failover<'a> {
         &self.snapshot.targets[index]
     }
 
-    fn turn(&mut self, shard: &Shard, index: usize, wait: Duration, probe: bool) -> Turn {
+    fn turn(&mut self, shard: &Shard, index: usize, wait: Duration, probes: Probes) -> Turn {
         let key = self.target(index).pick_key(|| shard.random(), clock::process_ms);
-        self.take(Turn { index, key, wait, probe })
+        self.take(Turn { index, key, wait, probes })
     }
 
     fn take(&mut self, turn: Turn) -> Turn {
@@ -190,49 +198,54 @@ impl<'a> Failover<'a> {
         let key = target.pick_key(|| shard.random(), clock::process_ms);
         let is_fresh = self.keys_tried & 1 << key == 0;
         let is_ready = target.keys[key].health.rest_ms(clock::process_ms) == 0;
-        (is_fresh && is_ready).then(|| self.take(Turn { key, wait: Duration::ZERO, probe: false, ..last }))
+        let probes = Probes::default();
+        (is_fresh && is_ready).then(|| self.take(Turn { key, wait: Duration::ZERO, probes, ..last }))
     }
 
-    fn next_ranked(&mut self, shard: &Shard) -> Option<Turn> {
+    fn next_ranked(&mut self, ledger: &mut Ledger) -> Option<Turn> {
         while let Some(&index) = self.ranked.get(self.at) {
             self.at += 1;
             match self.admits(index) {
-                Admission::Closed => return Some(self.turn(shard, index, Duration::ZERO, false)),
-                Admission::Probe => return Some(self.turn(shard, index, Duration::ZERO, true)),
-                Admission::Open => self.aside.push(index),
+                Ok(probes) => return Some(self.turn(&ledger.shard, index, Duration::ZERO, probes)),
+                Err(why) => {
+                    ledger.skips(index, why);
+                    self.aside.push(index);
+                }
             }
         }
         if self.aside.is_empty() {
             return None;
         }
         // All are down, by what is known: one is asked at any rate, the others as far as the budget goes.
-        if self.last.is_some() && !self.pay(shard) {
+        if self.last.is_some() && !self.pay(&ledger.shard) {
             self.aside.clear();
             return None;
         }
         let index = self.aside.remove(0);
-        Some(self.turn(shard, index, Duration::ZERO, false))
+        Some(self.turn(&ledger.shard, index, Duration::ZERO, Probes::default()))
     }
 
-    /// Whether a target may be asked as if nothing were wrong.
-    fn admits(&self, index: usize) -> Admission {
+    /// Whether a target may be asked as if nothing were wrong, and what its answer then decides; else why not.
+    fn admits(&self, index: usize) -> Result<Probes, Skip> {
         let rules = &self.snapshot.config.settings().upstream.breaker;
         let (target, now_ms) = (self.target(index), clock::process_ms);
         if target.rest_ms(now_ms) > 0 {
-            return Admission::Open;
+            return Err(Skip::KeysResting);
         }
-        let of_endpoint = self.snapshot.breakers[target.endpoint].admit(now_ms, rules);
-        if of_endpoint == Admission::Open {
-            return Admission::Open;
-        }
+        let breaker = &self.snapshot.breakers[target.endpoint];
+        let endpoint = match breaker.admit(now_ms, rules) {
+            Admission::Closed => None,
+            Admission::Probe(probe) => Some(probe),
+            Admission::Open => return Err(Skip::EndpointBreakerOpen),
+        };
         match target.breaker.admit(now_ms, rules) {
-            Admission::Closed => of_endpoint,
-            Admission::Probe => Admission::Probe,
+            Admission::Closed => Ok(Probes { model: None, endpoint }),
+            Admission::Probe(probe) => Ok(Probes { model: Some(probe), endpoint }),
             Admission::Open => {
-                if of_endpoint == Admission::Probe {
-                    self.snapshot.breakers[target.endpoint].probe_lost(clock::process_ms());
+                if let Some(probe) = endpoint {
+                    breaker.probe_lost(probe, clock::process_ms());
                 }
-                Admission::Open
+                Err(Skip::BreakerOpen)
             }
         }
     }
@@ -251,7 +264,7 @@ impl<'a> Failover<'a> {
         }
         self.retries += 1;
         // Of keys that all rest it is the one that rests shortest, and it has rested by then.
-        Some(self.turn(shard, index, wait, false))
+        Some(self.turn(shard, index, wait, Probes::default()))
     }
 
     fn pay(&self, shard: &Shard) -> bool {
@@ -269,8 +282,8 @@ impl<'a> Failover<'a> {
         let Some((turn, _)) = self.last else { return };
         let rules = &self.snapshot.config.settings().upstream.breaker;
         let target = self.target(turn.index);
-        let closed = target.breaker.succeeded(clock::process_ms, rules);
-        self.reached(turn.index);
+        let closed = target.breaker.succeeded(turn.probes.model, clock::process_ms, rules);
+        self.reached(turn);
         target.keys[turn.key].health.restore();
         if closed {
             shard.metrics.breakers_closed.add(1);
@@ -278,9 +291,10 @@ impl<'a> Failover<'a> {
     }
 
     /// An endpoint that answers can be reached, whatever it says.
-    fn reached(&self, index: usize) {
+    fn reached(&self, turn: Turn) {
         let rules = &self.snapshot.config.settings().upstream.breaker;
-        self.snapshot.breakers[self.target(index).endpoint].succeeded(clock::process_ms, rules);
+        let breaker = &self.snapshot.breakers[self.target(turn.index).endpoint];
+        breaker.succeeded(turn.probes.endpoint, clock::process_ms, rules);
     }
 
     /// The one that was asked last has failed. `retry_after`: when it wants to be asked again, by its head.
@@ -294,11 +308,11 @@ impl<'a> Failover<'a> {
         if failure.passes() && self.again.is_none() {
             self.again = Some(turn.index);
         }
-        let key = &target.keys[turn.key].health;
+        let (probe, key) = (turn.probes.model, &target.keys[turn.key].health);
         let mut opened = false;
         match failure {
             Failure::Refused(judged) => {
-                self.reached(turn.index);
+                self.reached(turn);
                 let said = retry_after.or(judged.retry_after_s.map(Duration::from_secs));
                 let rest = said.unwrap_or(upstream.retry.cool_down).min(REST_MAX);
                 let rest_ms = rest.as_millis() as u64;
@@ -306,23 +320,26 @@ impl<'a> Failover<'a> {
                     Refusal::Limited | Refusal::Account => key.cool_until(now_ms.saturating_add(rest_ms)),
                     Refusal::Key => key.refuse_until(now_ms.saturating_add(REFUSED_KEY_MS)),
                     Refusal::Missing | Refusal::Provider => {
-                        opened = target.breaker.failed(now_ms, &upstream.breaker);
+                        opened = target.breaker.failed(probe, now_ms, &upstream.breaker);
                     }
                     Refusal::Request | Refusal::Unfit | Refusal::Passing => {
-                        target.breaker.succeeded(|| now_ms, &upstream.breaker);
+                        target.breaker.succeeded(probe, || now_ms, &upstream.breaker);
                     }
                 }
-                if turn.probe && matches!(judged.refusal, Refusal::Limited | Refusal::Account | Refusal::Key)
-                {
-                    target.breaker.probe_lost(now_ms);
-                }
+                // Of a key that was refused nothing follows for the model.
+                self.tells_nothing(Turn { probes: Probes { endpoint: None, ..turn.probes }, ..turn });
             }
             Failure::Unreachable | Failure::Broken => {
-                opened = target.breaker.failed(now_ms, &upstream.breaker);
-                self.snapshot.breakers[target.endpoint].failed(now_ms, &upstream.breaker);
+                opened = target.breaker.failed(probe, now_ms, &upstream.breaker);
+                let endpoint = &self.snapshot.breakers[target.endpoint];
+                endpoint.failed(turn.probes.endpoint, now_ms, &upstream.breaker);
             }
-            Failure::TooSlow => opened = target.breaker.failed(now_ms, &upstream.breaker),
-            Failure::Unasked => self.left(),
+            Failure::TooSlow => {
+                opened = target.breaker.failed(probe, now_ms, &upstream.breaker);
+                // It may not have been reached at all.
+                self.tells_nothing(Turn { probes: Probes { model: None, ..turn.probes }, ..turn });
+            }
+            Failure::Unasked => self.tells_nothing(turn),
         }
         if opened {
             shard.metrics.breakers_opened.add(1);
@@ -333,12 +350,19 @@ impl<'a> Failover<'a> {
 
     /// Nobody waits any more for the one that was asked last.
     pub(super) fn left(&self) {
-        if let Some((turn, _)) = self.last
-            && turn.probe
-        {
-            let (target, now_ms) = (self.target(turn.index), clock::process_ms());
-            target.breaker.probe_lost(now_ms);
-            self.snapshot.breakers[target.endpoint].probe_lost(now_ms);
+        if let Some((turn, _)) = self.last {
+            self.tells_nothing(turn);
+        }
+    }
+
+    /// Lets others be the probes that this turn was to be, as far as it has decided nothing.
+    fn tells_nothing(&self, turn: Turn) {
+        let (target, now_ms) = (self.target(turn.index), clock::process_ms());
+        if let Some(probe) = turn.probes.model {
+            target.breaker.probe_lost(probe, now_ms);
+        }
+        if let Some(probe) = turn.probes.endpoint {
+            self.snapshot.breakers[target.endpoint].probe_lost(probe, now_ms);
         }
     }
 }

@@ -31,7 +31,7 @@ use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
 use crate::telemetry::log::{self, Level, Value};
 use crate::telemetry::text::clip;
-use crate::trace::{Caller, Entry, Trace};
+use crate::trace::{Caller, Entry, Skip, Trace};
 
 /// Characters that make about one token, for estimates.
 const CHARS_PER_TOKEN: u64 = 4;
@@ -192,10 +192,9 @@ impl Ledger {
         self.tracer.asks(self.last_look(), target_index);
     }
 
-    /// A target is not asked: a limit has no room for it.
-    pub(super) fn skips(&mut self, target_index: usize) {
-        let target = target_index as u32;
-        self.note(Entry::Skipped { caller: Caller::Client, target, reason: "budget_exhausted" });
+    /// A target is passed over.
+    pub(super) fn skips(&mut self, target_index: usize, reason: Skip) {
+        self.note(Entry::Skipped { caller: Caller::Client, target: target_index as u32, reason });
     }
 
     // --- the trace

@@ -19,13 +19,33 @@ impl Bench {
         Self { breaker: Breaker::default(), now_ms: 1_000_000, rules }
     }
 
-    /// Calls one after the other: `.` goes well, `x` fails. True for each that changed its state.
+    /// Calls that are no probes, one after the other: `.` goes well, `x` fails. True for each that changed its state.
     fn calls(&self, calls: &str) -> Vec<bool> {
-        let one = |call| match call {
-            '.' => self.breaker.succeeded(|| self.now_ms, &self.rules),
-            _ => self.breaker.failed(self.now_ms, &self.rules),
-        };
-        calls.chars().map(one).collect()
+        calls.chars().map(|call| self.call(None, call == '.')).collect()
+    }
+
+    fn call(&self, probe: Option<Probe>, well: bool) -> bool {
+        if well {
+            self.breaker.succeeded(probe, || self.now_ms, &self.rules)
+        } else {
+            self.breaker.failed(probe, self.now_ms, &self.rules)
+        }
+    }
+
+    /// The next request, which has to be a probe.
+    fn probe(&self) -> Probe {
+        match self.admission() {
+            Admission::Probe(probe) => probe,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Opens it and lets the cool-down pass.
+    fn opened(rules: BreakerRules) -> Self {
+        let mut bench = Self::new(rules);
+        bench.calls("xxxxx");
+        bench.now_ms += rules.cool_down_ms + TIME_UNIT_MS;
+        bench
     }
 
     fn admission(&self) -> Admission {
@@ -41,15 +61,19 @@ impl Bench {
 fn a_state_is_the_same_in_its_word() {
     assert_eq!(State::clean().pack(), State::NEW);
     assert_eq!(State::unpack(State::NEW), State::clean());
-    for kind in [Kind::Closed, Kind::Open, Kind::Probing] {
-        let state = State { kind, at_ms: 320_000_000_000, calls: 511, failed: 300, in_a_row: 255 };
+    let at_ms = 320_000_000_000;
+    for state in [
+        State::Closed { since_ms: at_ms, calls: 511, failed: 300, in_a_row: 255 },
+        State::Open { until_ms: at_ms, opening: 262_143, probes: 255 },
+        State::Probing { since_ms: at_ms, opening: 131_072, probes: 1 },
+    ] {
         assert_eq!(State::unpack(state.pack()), state);
     }
     // Counts that do not fit keep their ratio, times and rows their largest value.
-    let large = State { kind: Kind::Closed, at_ms: u64::MAX, calls: 10_000, failed: 5_000, in_a_row: 9_999 };
-    let read = State::unpack(large.pack());
-    assert_eq!((read.in_a_row, read.failed * 2), (255, read.calls));
-    assert_eq!(read.at_ms, mask(TIME_BITS) * TIME_UNIT_MS);
+    let large = State::Closed { since_ms: u64::MAX, calls: 10_000, failed: 5_000, in_a_row: 9_999 };
+    let State::Closed { since_ms, calls, failed, in_a_row } = State::unpack(large.pack()) else { panic!() };
+    assert_eq!((in_a_row, failed * 2), (255, calls));
+    assert_eq!(since_ms, mask(TIME_BITS) * TIME_UNIT_MS);
 }
 
 #[test]
@@ -115,31 +139,71 @@ fn one_probe_decides_after_the_cool_down() {
     assert_eq!(bench.admission(), Admission::Open);
     bench.now_ms += 1 + TIME_UNIT_MS;
     assert!(!bench.is_open());
-    assert_eq!(bench.admission(), Admission::Probe);
+    let probe = bench.probe();
     assert_eq!(bench.admission(), Admission::Open, "one is enough");
     // It fails: the same again.
-    assert_eq!(bench.calls("x"), [true]);
+    assert!(bench.call(Some(probe), false));
     assert_eq!(bench.admission(), Admission::Open);
     bench.now_ms += RULES.cool_down_ms + TIME_UNIT_MS;
-    assert_eq!(bench.admission(), Admission::Probe);
-    assert_eq!(bench.calls("."), [true]);
+    let probe = bench.probe();
+    assert!(bench.call(Some(probe), true));
     assert_eq!(bench.admission(), Admission::Closed);
     assert_eq!(bench.breaker.0.load(Ordering::Relaxed), State::NEW);
 }
 
 #[test]
 fn a_probe_that_tells_nothing_is_replaced() {
-    let mut bench = Bench::new(RULES);
-    bench.calls("xxxxx");
-    bench.now_ms += RULES.cool_down_ms + TIME_UNIT_MS;
-    assert_eq!(bench.admission(), Admission::Probe);
-    bench.breaker.probe_lost(bench.now_ms);
-    assert_eq!(bench.admission(), Admission::Probe);
+    let mut bench = Bench::opened(RULES);
+    let first = bench.probe();
+    bench.breaker.probe_lost(first, bench.now_ms);
+    let second = bench.probe();
+    assert_ne!(first, second, "within one unit of time");
     // This one never comes back.
     bench.now_ms += RULES.cool_down_ms - TIME_UNIT_MS;
     assert_eq!(bench.admission(), Admission::Open);
     bench.now_ms += 2 * TIME_UNIT_MS;
-    assert_eq!(bench.admission(), Admission::Probe);
+    bench.probe();
+}
+
+#[test]
+fn a_probe_that_is_lost_late_lets_no_second_one_through() {
+    let mut bench = Bench::opened(RULES);
+    let first = bench.probe();
+    bench.now_ms += RULES.cool_down_ms + TIME_UNIT_MS;
+    let second = bench.probe();
+    bench.breaker.probe_lost(first, bench.now_ms);
+    assert_eq!(bench.admission(), Admission::Open, "the second one is out");
+    assert!(bench.call(Some(second), true));
+    bench.breaker.probe_lost(second, bench.now_ms);
+    assert_eq!(bench.admission(), Admission::Closed);
+}
+
+#[test]
+fn while_a_probe_is_out_nobody_else_decides() {
+    let mut bench = Bench::opened(RULES);
+    let probe = bench.probe();
+    let word = bench.breaker.0.load(Ordering::Relaxed);
+    // Answers to requests from before it opened.
+    assert_eq!(bench.calls(".x.x"), [false; 4]);
+    assert_eq!(bench.breaker.0.load(Ordering::Relaxed), word);
+    assert!(bench.call(Some(probe), false));
+    // That of a probe of an earlier opening is one of them.
+    bench.now_ms += RULES.cool_down_ms + TIME_UNIT_MS;
+    let next = bench.probe();
+    assert_eq!([bench.call(Some(probe), true), bench.call(Some(probe), false)], [false; 2]);
+    assert!(bench.call(Some(next), true));
+}
+
+#[test]
+fn a_provider_that_answers_slower_than_the_cool_down_is_found_to_work_again() {
+    let mut bench = Bench::opened(RULES);
+    let first = bench.probe();
+    for _ in 0..3 {
+        bench.now_ms += RULES.cool_down_ms + TIME_UNIT_MS;
+        bench.probe();
+    }
+    assert!(bench.call(Some(first), true));
+    assert_eq!(bench.admission(), Admission::Closed);
 }
 
 #[test]
@@ -163,7 +227,7 @@ fn many_cores_let_one_probe_through() {
         bench.calls("xxxxx");
         let later = bench.now_ms + RULES.cool_down_ms + TIME_UNIT_MS;
         let probes: usize = std::thread::scope(|scope| {
-            let ask = || usize::from(bench.breaker.admit(|| later, &RULES) == Admission::Probe);
+            let ask = || usize::from(matches!(bench.breaker.admit(|| later, &RULES), Admission::Probe(_)));
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(ask)).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
@@ -183,22 +247,26 @@ fn next(seed: &mut u64) -> u64 {
 fn simulated_outages_are_noticed_and_their_ends_as_well() {
     for mut seed in 1..=200 {
         let mut bench = Bench::new(RULES);
-        let mut outcomes: VecDeque<(u64, bool)> = VecDeque::new();
+        let mut outcomes: VecDeque<(u64, Option<Probe>, bool)> = VecDeque::new();
         let (outage, end) = (bench.now_ms + 20_000, bench.now_ms + 60_000);
         let (mut failed_in_outage, mut after_end) = (0, 0);
         while bench.now_ms < end + 20_000 {
             bench.now_ms += next(&mut seed) % 100;
-            while outcomes.front().is_some_and(|(at, _)| *at <= bench.now_ms) {
-                let (_, well) = outcomes.pop_front().unwrap();
-                bench.calls(if well { "." } else { "x" });
+            while outcomes.front().is_some_and(|(at, ..)| *at <= bench.now_ms) {
+                let (_, probe, well) = outcomes.pop_front().unwrap();
+                bench.call(probe, well);
             }
-            if bench.admission() == Admission::Open {
-                after_end += usize::from(bench.now_ms > end + RULES.cool_down_ms + 200);
-                continue;
-            }
+            let probe = match bench.admission() {
+                Admission::Closed => None,
+                Admission::Probe(probe) => Some(probe),
+                Admission::Open => {
+                    after_end += usize::from(bench.now_ms > end + RULES.cool_down_ms + 200);
+                    continue;
+                }
+            };
             let down = (outage..end).contains(&bench.now_ms);
             failed_in_outage += usize::from(down);
-            outcomes.push_back((bench.now_ms + next(&mut seed) % 100, !down));
+            outcomes.push_back((bench.now_ms + next(&mut seed) % 100, probe, !down));
         }
         // Forty seconds: what was on its way at first, then a probe each three seconds.
         assert!(failed_in_outage <= 5 + 8 + 40_000 / 3_000, "{failed_in_outage} with seed {seed}");

@@ -34,8 +34,8 @@ pub enum Entry {
         caller: Caller,
         /// The candidate.
         target: u32,
-        /// Why, in one word.
-        reason: &'static str,
+        /// Why.
+        reason: Skip,
     },
     /// Everything that most requests do not have.
     Detail(Box<Detail>),
@@ -82,6 +82,31 @@ impl Entry {
         }
         let explained = Arc::new(explained);
         parts.into_iter().map(move |part| Self::Routing { explained: Arc::clone(&explained), part })
+    }
+}
+
+/// Why a model was passed over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Skip {
+    /// A limit has no room for it.
+    BudgetExhausted,
+    /// It keeps failing: its breaker is open.
+    BreakerOpen,
+    /// Its endpoint keeps failing.
+    EndpointBreakerOpen,
+    /// All its keys rest.
+    KeysResting,
+}
+
+impl Skip {
+    /// The spelling.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BudgetExhausted => "budget_exhausted",
+            Self::BreakerOpen => "breaker_open",
+            Self::EndpointBreakerOpen => "endpoint_breaker_open",
+            Self::KeysResting => "keys_resting",
+        }
     }
 }
 

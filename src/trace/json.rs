@@ -116,7 +116,7 @@ impl Speller<'_> {
             Entry::Skipped { caller, target, reason } => {
                 write(out, answering(*caller), "model:skipped", ts, |details| {
                     details.plain("modelId", self.model(*target));
-                    details.plain("reason", reason);
+                    details.plain("reason", reason.as_str());
                 });
             }
             Entry::Detail(detail) => self.write_detail(out, ts, detail),

@@ -9,7 +9,7 @@ use crate::auth::TokenKey;
 use crate::config::{Config, Document, Documents, Env, NoKeys};
 use crate::dialect::{ProofKey, Usage};
 use crate::provider::Catalogue;
-use crate::trace::entry::{IntentStatus, Score};
+use crate::trace::entry::{IntentStatus, Score, Skip};
 
 /// Two models in project `p1`.
 pub(crate) fn snapshot(generation: u64, settings: &Value) -> Snapshot {
@@ -136,16 +136,16 @@ fn every_entry_is_spelled_as_specified() {
             json!({"error": "no model"}),
         ),
         (
-            Entry::Skipped { caller: Caller::Client, target: 1, reason: "budget_exhausted" },
+            Entry::Skipped { caller: Caller::Client, target: 1, reason: Skip::BudgetExhausted },
             "response",
             "model:skipped",
             json!({"modelId": "mistral/b", "reason": "budget_exhausted"}),
         ),
         (
-            Entry::Skipped { caller: Caller::Router, target: 1, reason: "budget_exhausted" },
+            Entry::Skipped { caller: Caller::Router, target: 1, reason: Skip::KeysResting },
             "router-response",
             "model:skipped",
-            json!({"modelId": "mistral/b", "reason": "budget_exhausted"}),
+            json!({"modelId": "mistral/b", "reason": "keys_resting"}),
         ),
         (
             Detail::RoutingRequest { call: routing(CALL), system: prompt("You score.") }.into(),

@@ -16,7 +16,9 @@ mod ring;
 mod routing;
 mod steps;
 
-pub use entry::{Answered, Call, Caller, Detail, Entry, Failure, IntentStatus, Prompt, RoutingPart, Score};
+pub use entry::{
+    Answered, Call, Caller, Detail, Entry, Failure, IntentStatus, Prompt, RoutingPart, Score, Skip,
+};
 pub use finished::Trace;
 pub use json::{Audience, Intake, Speller};
 pub use ring::{Recent, Ring, Wanted};

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{answer, ask, healthy, model, two};
+use super::{CHAT_PATH, answer, ask, healthy, model, two};
+use crate::support::http::contains;
 use crate::support::upstream::{Connection, behaviour};
-use crate::support::{MockUpstream, Setup, eventually, on_each_driver};
+use crate::support::{MockUpstream, Setup, eventually, on_each_driver, post};
 
 /// A provider that fails while a switch is on.
 fn switched() -> (MockUpstream, Arc<AtomicBool>) {
@@ -114,4 +115,102 @@ fn with_everything_down_the_best_is_asked_all_the_same() {
             assert_eq!(client.call(ask(false)).expect(200).field("x-routerly-model"), Some("bad"));
         }
     });
+}
+
+#[test]
+fn the_trace_says_who_was_left_aside_and_why() {
+    on_each_driver(|driver| {
+        let ((bad, _), limited, good) = (
+            switched(),
+            MockUpstream::with(behaviour::answers(answer(429, "Retry-After: 600\r\n", "{}"))),
+            healthy(),
+        );
+        let mut nowhere = model("nowhere", &good);
+        nowhere["endpoint"] = json!("http://127.0.0.1:1/v1");
+        let gateway = Setup::new()
+            .model(model("bad", &bad))
+            .model(nowhere)
+            .model(model("limited", &limited))
+            .model(model("good", &good))
+            .setting("upstream.breaker", json!({"failures": 1, "cooldownMs": 600_000}))
+            .driver(driver)
+            .start();
+        gateway.call(ask(false)).expect(200);
+        let body = json!({"stream": true, "messages": []});
+        let answered = gateway.call(post(CHAT_PATH, "x-routerly-trace: full\r\n", &body)).expect(200);
+        let told = answered.events().into_iter().filter_map(|event| {
+            let event: Value = serde_json::from_str(&event).ok()?;
+            let entry = event.get("entry").filter(|entry| entry["message"] == "model:skipped")?;
+            Some((entry["panel"].clone(), entry["details"].clone()))
+        });
+        let skipped =
+            |model: &str, reason: &str| (json!("response"), json!({"modelId": model, "reason": reason}));
+        let expected = [
+            skipped("bad", "breaker_open"),
+            skipped("nowhere", "endpoint_breaker_open"),
+            skipped("limited", "keys_resting"),
+        ];
+        assert_eq!(told.collect::<Vec<_>>(), expected);
+    });
+}
+
+#[test]
+fn a_probe_that_was_too_slow_leaves_the_endpoint_to_the_next_one() {
+    on_each_driver(|driver| {
+        let good = healthy();
+        // Two connections break, then one model is slow and the other one well.
+        let shared = MockUpstream::with(|connection: &mut Connection| {
+            while let Some(request) = connection.next_request() {
+                if connection.index < 2 {
+                    return;
+                }
+                if contains(&request.body, "\"model\":\"well\"") {
+                    connection.answer(200, behaviour::CHAT);
+                }
+            }
+        });
+        let mut slow = model("slow", &shared);
+        slow["timeout"] = json!(100);
+        let gateway = Setup::new()
+            .model(slow)
+            .model(model("well", &shared))
+            .model(model("good", &good))
+            // Two failures of the endpoint, one of each model.
+            .setting("upstream.breaker", json!({"failures": 2, "errorPercent": 0, "cooldownMs": 300}))
+            .driver(driver)
+            .start();
+        assert_eq!(gateway.call(ask(false)).expect(200).field("x-routerly-model"), Some("good"));
+        let timeouts = "routerly_upstream_retries_total{reason=\"timeout\"}";
+        let answered = eventually("the endpoint to be tried", || {
+            let answered = gateway.call(ask(false)).expect(200);
+            (gateway.metric(timeouts) > 0.0).then_some(answered)
+        });
+        assert_eq!(answered.field("x-routerly-model"), Some("well"));
+    });
+}
+
+#[test]
+fn a_probe_for_which_no_time_is_left_is_the_next_request() {
+    let refusal = |text: &str| answer(409, "", text);
+    let cut = refusal("{\"error\":{}}").replace("{}}", "");
+    // The second answer has no end: its text is waited for longer than the whole request may take.
+    let gate = MockUpstream::with(move |connection: &mut Connection| {
+        while connection.next_request().is_some() {
+            let is_cut = connection.index == 0 && connection.requests_read == 2;
+            connection.send(if is_cut { cut.clone() } else { refusal("{}") });
+        }
+    });
+    let ((flaky, fails), good) = (switched(), healthy());
+    let gateway = Setup::new()
+        .model(model("gate", &gate))
+        .model(model("flaky", &flaky))
+        .model(model("good", &good))
+        .setting("upstream.breaker", json!({"failures": 1, "cooldownMs": 1_000}))
+        .setting("upstream.totalTimeoutMs", 1_500)
+        .start();
+    let mut client = gateway.client();
+    assert_eq!(client.call(ask(false)).expect(200).field("x-routerly-model"), Some("good"));
+    fails.store(false, Ordering::SeqCst);
+    client.call(ask(false)).expect(504);
+    assert_eq!(client.call(ask(false)).expect(200).field("x-routerly-model"), Some("flaky"));
 }
