@@ -9,8 +9,8 @@ use crate::support::home::Home;
 use crate::support::load::chat;
 use crate::support::pki::{Authority, Identity, TlsClient, TlsUpstream};
 use crate::support::process::{Ended, Process};
-use crate::support::upstream::behaviour::{CHAT, json_answer};
-use crate::support::{Setup, eventually, on_each_driver, post};
+use crate::support::upstream::behaviour::{CHAT, answers, json_answer};
+use crate::support::{MockUpstream, Setup, eventually, on_each_driver, post};
 
 // --- the listener
 
@@ -230,9 +230,28 @@ fn a_provider_that_cannot_be_trusted_is_502_and_the_log_says_why() {
         gateway.wait_for_line(&format!("request; TLS hand-shake failed; {cause}"));
         assert!(upstream.met().is_empty(), "the key was not sent");
         assert!(home.records().is_empty());
-        // The only candidate is tried once more.
-        assert_eq!(gateway.metric("routerly_upstream_connect_errors_total"), 2.0);
+        // It would show the same certificate again.
+        assert_eq!(gateway.metric("routerly_upstream_connect_errors_total"), 1.0);
     }
+}
+
+#[test]
+fn a_provider_that_cannot_be_trusted_is_followed_by_another_one() {
+    let authority = Authority::new();
+    let untrusted = TlsUpstream::start(&authority.issue(&["other.test"]), json_answer(200, CHAT));
+    let good = MockUpstream::with(answers(json_answer(200, CHAT)));
+    let model = |id: &str, url: &str| json!({"id": id, "provider": "custom", "endpoint": url, "apiKey": "k"});
+    let setup = Setup::new()
+        .model(model("untrusted", &untrusted.url("localhost")))
+        .model(model("good", &good.url()))
+        .setting("caFile", "ca.pem");
+    let home = Home::of(&setup);
+    home.write("ca.pem", &authority.pem);
+    let gateway = home.start();
+    let answered = gateway.call(chat("auto", false)).expect(200);
+    assert_eq!(answered.field("x-routerly-model"), Some("good"));
+    assert!(untrusted.met().is_empty(), "the key was not sent");
+    assert_eq!(gateway.metric("routerly_upstream_connect_errors_total"), 1.0);
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(super) enum Failure {
     Refused(Judged),
     /// No connection came about.
     Unreachable,
+    /// It cannot be trusted to be who it says.
+    Untrusted,
     /// The connection broke, or what came was no answer. It may have begun to work.
     Broken,
     /// It took too long.
@@ -70,6 +72,7 @@ impl Failure {
     /// What kind of failure an error of an attempt is.
     pub(super) fn of(error: &GatewayError) -> Self {
         match error {
+            GatewayError::Connect(error) if error.is_about_certificate() => Self::Untrusted,
             GatewayError::Connect(_) => Self::Unreachable,
             GatewayError::UpstreamTimeout { .. } => Self::TooSlow,
             GatewayError::UpstreamClosed(_) | GatewayError::UpstreamMalformed(_) => Self::Broken,
@@ -85,7 +88,7 @@ impl Failure {
                 Refusal::Request | Refusal::Unfit | Refusal::Missing => RetryReason::Unfit,
                 Refusal::Passing | Refusal::Provider => RetryReason::Status,
             },
-            Self::Unreachable => RetryReason::Connect,
+            Self::Unreachable | Self::Untrusted => RetryReason::Connect,
             Self::Broken => RetryReason::Broken,
             Self::TooSlow => RetryReason::Timeout,
             Self::Unasked => RetryReason::Unfit,
@@ -99,7 +102,7 @@ impl Failure {
                 matches!(refusal, Refusal::Limited | Refusal::Passing | Refusal::Provider)
             }
             Self::Unreachable => true,
-            Self::Broken | Self::TooSlow | Self::Unasked => false,
+            Self::Untrusted | Self::Broken | Self::TooSlow | Self::Unasked => false,
         }
     }
 }
@@ -329,7 +332,7 @@ impl<'a> Failover<'a> {
                 // Of a key that was refused nothing follows for the model.
                 self.tells_nothing(Turn { probes: Probes { endpoint: None, ..turn.probes }, ..turn });
             }
-            Failure::Unreachable | Failure::Broken => {
+            Failure::Unreachable | Failure::Untrusted | Failure::Broken => {
                 opened = target.breaker.failed(probe, now_ms, &upstream.breaker);
                 let endpoint = &self.snapshot.breakers[target.endpoint];
                 endpoint.failed(turn.probes.endpoint, now_ms, &upstream.breaker);

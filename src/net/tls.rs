@@ -131,6 +131,12 @@ fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
+/// Whether a hand-shake failed because of the peer's certificate: not trusted, expired, of another name, or missing.
+pub fn is_about_certificate(error: &io::Error) -> bool {
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref::<rustls::Error>());
+    matches!(cause, Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented))
+}
+
 impl Conn {
     /// Answers a client's hand-shake. The caller bounds its time by the deadline slot.
     pub async fn accept_tls(&mut self, config: &Arc<ServerConfig>) -> io::Result<()> {

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::net::tls::is_about_certificate;
+
 /// Why no connection to a provider came about.
 #[derive(Debug)]
 pub enum ConnectError {
@@ -36,6 +38,11 @@ impl ConnectError {
     /// Whether time ran out, as against an error.
     pub fn is_timeout(&self) -> bool {
         matches!(self, Self::Timeout { .. })
+    }
+
+    /// Whether the peer's certificate is the cause: the same peer will show the same one in a moment.
+    pub fn is_about_certificate(&self) -> bool {
+        matches!(self, Self::Tls(error) if is_about_certificate(error))
     }
 }
 
