@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::auth::AuthError;
-use crate::budget::money::Picodollars;
+use crate::budget::key::in_words;
 use crate::config::{Metric, Window};
 use crate::http1::{ChunkError, HeadError};
 use crate::telemetry::labels::Outcome;
@@ -109,15 +109,7 @@ pub struct Spent {
 
 impl Spent {
     fn message(&self) -> String {
-        let amount = |amount: u64| match self.metric {
-            Metric::Cost => {
-                let mut text = Vec::new();
-                Picodollars(amount).write_usd(&mut text);
-                format!("{} USD", String::from_utf8_lossy(&text))
-            }
-            Metric::Calls => format!("{amount} calls"),
-            metric => format!("{amount} {}", metric.as_str().replace('_', " ")),
-        };
+        let amount = |amount: u64| in_words(self.metric, amount);
         let Self { level, window, used, reserved, limit, asked, .. } = self;
         let what = if self.is_rate { "rate limit" } else { "limit" };
         let state = if used.saturating_add(*reserved) >= *limit {

@@ -289,3 +289,31 @@ fn limits_of_a_token_replace_extend_or_disable_those_of_its_project() {
         assert_eq!(passed, expected, "{mode}");
     }
 }
+
+#[test]
+fn what_happens_to_a_limit_is_told_once() {
+    let home = Home::of(&quick().project("budgets", json!([calls("daily", 5)])));
+    let gateway = home.start();
+    let events = |kind: &str| format!("routerly_budget_events_total{{kind=\"{kind}\"}}");
+    for _ in 0..3 {
+        gateway.call(chat("auto", false)).expect(200);
+    }
+    home.wait_for_records(3);
+    assert_eq!(gateway.metric(&events("threshold")), 0.0);
+    for _ in 0..2 {
+        gateway.call(chat("auto", false)).expect(200);
+    }
+    gateway.wait_for_metric(&events("exhausted"), |count| count == 1.0);
+    gateway.wait_for_line("budget threshold reached; project; daily; 5 calls; 80");
+    gateway.wait_for_line("budget exhausted; project; daily; 5 calls");
+    refused(&gateway.call(chat("auto", false)), 503, &[]);
+    // Under a higher value it is not reached any more, and then it is again.
+    home.edit("config/projects.json", |projects| projects[0]["budgets"][0]["value"] = json!(10));
+    gateway.reload();
+    for _ in 0..4 {
+        gateway.call(chat("auto", false)).expect(200);
+    }
+    gateway.wait_for_metric(&events("threshold"), |count| count == 2.0);
+    assert_eq!(gateway.metric(&events("exhausted")), 1.0);
+    assert_eq!(gateway.metric(&events("reset")), 0.0);
+}

@@ -87,7 +87,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("trace", &["budget::money", "config", "dialect", "json", "limits", "routing", "snapshot", "telemetry"]),
     (
         "respond",
-        &["auth", "budget::money", "config", "http1", "telemetry::labels", "telemetry::text", "upstream"],
+        &["auth", "budget::key", "config", "http1", "telemetry::labels", "telemetry::text", "upstream"],
     ),
     // The journal's writing end is a core's; merging it is the control thread's.
     (

@@ -24,19 +24,15 @@
 //! was last used. So a clock that is set forwards and back finds each window as it was left: neither freed nor doubled,
 //! and not blocked until the wrong date has come either. Sums saturate.
 
-use std::collections::VecDeque;
+mod buckets;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::key::Key;
 use super::window::{Bounds, Moment, Span};
-use crate::config::Period;
+use buckets::Buckets;
 
-/// How long the count of a calendar window is kept after its last use, in lengths of the window.
-const KEPT_LENGTHS: u64 = 3;
-/// Calendar windows of one account whose counts are known. Only a clock that is set again and again gets there; the
-/// window next to the one it names is then charged.
-const CALENDAR_BUCKETS_MAX: usize = 256;
 /// Changes from one core to another within a second that make an account a shared one.
 const SWITCHES_UNTIL_SHARED: u8 = 8;
 /// A slice is this part of what is left, divided by the number of cores.
@@ -60,31 +56,10 @@ pub struct Account {
 /// What all cores decide on.
 struct Shared {
     limit: u64,
-    /// In the order of their epochs.
-    buckets: VecDeque<Bucket>,
-    /// Of the moment that was last asked for: the calendar is consulted once per turn.
-    bounds: Bounds,
+    buckets: Buckets,
     last_core: usize,
     second: u64,
     switches: u8,
-}
-
-/// One stretch of time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-struct Bucket {
-    epoch: u64,
-    used: u64,
-    reserved: u64,
-    /// Slice, reservations and usage of all shares that belong to this bucket.
-    leased: u64,
-    /// Steady clock when the shared part last looked at it.
-    seen_ms: u64,
-}
-
-impl Bucket {
-    fn committed(&self) -> u64 {
-        self.used.saturating_add(self.reserved).saturating_add(self.leased)
-    }
 }
 
 /// One core's part, on cache lines of its own.
@@ -167,14 +142,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Account {
     /// An account without usage for a process of so many cores.
     pub fn new(key: Key, span: Span, limit: u64, cores: usize) -> Self {
-        let shared = Shared {
-            limit,
-            buckets: VecDeque::new(),
-            bounds: Bounds::NONE,
-            last_core: 0,
-            second: 0,
-            switches: 0,
-        };
+        let shared = Shared { limit, buckets: Buckets::default(), last_core: 0, second: 0, switches: 0 };
         Self {
             key,
             span,
@@ -225,8 +193,8 @@ impl Account {
     /// The limit, where it is.
     pub fn look(&self, now: Moment) -> Result<(), Full> {
         let mut shared = lock(&self.shared);
-        let at = shared.turn_to(&self.span, now);
-        if shared.room(&self.span, at) == 0 && shared.has_leases(&self.span, at) {
+        let at = shared.buckets.turn_to(&self.span, now);
+        if shared.room(&self.span, at) == 0 && shared.buckets.has_leases(&self.span, at) {
             self.call_all_back(&mut shared);
         }
         if shared.room(&self.span, at) == 0 { Err(self.full(&shared, at, 0, now)) } else { Ok(()) }
@@ -234,14 +202,14 @@ impl Account {
 
     fn reserve_shared(&self, core: usize, amount: u64, now: Moment) -> Result<Place, Full> {
         let mut shared = lock(&self.shared);
-        let at = shared.turn_to(&self.span, now);
+        let at = shared.buckets.turn_to(&self.span, now);
         let needed = amount.max(1);
         // The own share first: often its rest and the room together are enough.
         if let Some(share) = self.share(core) {
             shared.call_back(&mut lock(&share.0));
         }
         let mut room = shared.room(&self.span, at);
-        if room < needed && shared.has_leases(&self.span, at) {
+        if room < needed && shared.buckets.has_leases(&self.span, at) {
             self.call_all_back(&mut shared);
             room = shared.room(&self.span, at);
         }
@@ -255,7 +223,7 @@ impl Account {
         if let Some(place) = self.lease(&mut shared, core, at, room, amount, |share| &mut share.reserved) {
             return Ok(place);
         }
-        let bucket = &mut shared.buckets[at];
+        let bucket = &mut shared.buckets.all[at];
         bucket.reserved = bucket.reserved.saturating_add(amount);
         let epoch = bucket.epoch;
         self.notice(&mut shared, core, now);
@@ -277,15 +245,15 @@ impl Account {
         if slice < amount.max(1).saturating_mul(SLICE_REQUESTS_MIN) {
             return None;
         }
-        let bucket = &mut shared.buckets[at];
+        let bucket = &mut shared.buckets.all[at];
         // A clock that went back further than buckets are known has bounds that are not the bucket's.
-        if shared.bounds.epoch != bucket.epoch {
+        if shared.buckets.bounds.epoch != bucket.epoch {
             return None;
         }
         let mut share = lock(&share.0);
         debug_assert_eq!(share.leased(), 0, "it was called back");
         bucket.leased = bucket.leased.saturating_add(slice);
-        share.bounds = shared.bounds;
+        share.bounds = shared.buckets.bounds;
         share.slice = slice - amount;
         *part(&mut share) = amount;
         Some(Place { epoch: bucket.epoch, turn: share.turn })
@@ -335,7 +303,7 @@ impl Account {
                 shared.call_back(&mut share);
             }
         }
-        if let Some(bucket) = shared.bucket_mut(place.epoch) {
+        if let Some(bucket) = shared.buckets.bucket_mut(place.epoch) {
             debug_assert!(bucket.reserved >= amount, "what is settled was reserved");
             bucket.reserved = bucket.reserved.saturating_sub(amount);
             bucket.used = bucket.used.saturating_add(used);
@@ -363,8 +331,8 @@ impl Account {
 
     fn charge_shared(&self, core: usize, used: u64, admitted: Moment) {
         let mut shared = lock(&self.shared);
-        let Some(at) = shared.find_or_open(&self.span, admitted) else { return };
-        if at + 1 == shared.buckets.len()
+        let Some(at) = shared.buckets.find_or_open(&self.span, admitted) else { return };
+        if at + 1 == shared.buckets.all.len()
             && let Some(share) = self.share(core)
         {
             shared.call_back(&mut lock(&share.0));
@@ -373,7 +341,7 @@ impl Account {
                 return;
             }
         }
-        let bucket = &mut shared.buckets[at];
+        let bucket = &mut shared.buckets.all[at];
         bucket.used = bucket.used.saturating_add(used);
         self.notice(&mut shared, core, admitted);
     }
@@ -381,8 +349,8 @@ impl Account {
     /// Puts back what was settled before this process: in a bucket by its epoch, besides what is counted there.
     pub fn restore(&self, epoch: u64, used: u64, now: Moment) {
         let mut shared = lock(&self.shared);
-        if let Some(at) = shared.open(&self.span, epoch, now.steady_ms) {
-            let bucket = &mut shared.buckets[at];
+        if let Some(at) = shared.buckets.open(&self.span, epoch, now.steady_ms) {
+            let bucket = &mut shared.buckets.all[at];
             bucket.used = bucket.used.saturating_add(used);
         }
     }
@@ -400,9 +368,9 @@ impl Account {
     /// The count in the window of `now`, over all cores. Takes nothing from any of them.
     pub fn level(&self, now: Moment) -> Level {
         let mut shared = lock(&self.shared);
-        let at = shared.turn_to(&self.span, now);
+        let at = shared.buckets.turn_to(&self.span, now);
         let mut level = shared.level(&self.span, at);
-        let newest = shared.buckets[at].epoch;
+        let newest = shared.buckets.all[at].epoch;
         for share in self.shares.get().into_iter().flatten() {
             let share = lock(&share.0);
             let is_live = (self.span.oldest_live(newest)..=newest).contains(&share.bounds.epoch);
@@ -417,12 +385,12 @@ impl Account {
     /// In how many milliseconds everything that counts now will have left the window.
     pub fn clears_in_ms(&self, now: Moment) -> u64 {
         let mut shared = lock(&self.shared);
-        shared.turn_to(&self.span, now);
+        shared.buckets.turn_to(&self.span, now);
         let clock = self.span.clock(now);
         if !self.span.is_rolling() {
-            return shared.bounds.until.saturating_sub(clock);
+            return shared.buckets.bounds.until.saturating_sub(clock);
         }
-        let newest = shared.buckets.iter().rev().find(|bucket| bucket.committed() > 0);
+        let newest = shared.buckets.all.iter().rev().find(|bucket| bucket.committed() > 0);
         newest.map_or(0, |bucket| {
             let bounds = Bounds { epoch: bucket.epoch, ..Bounds::NONE };
             self.span.leaves_at(bounds).saturating_sub(clock)
@@ -439,10 +407,10 @@ impl Account {
     fn full(&self, shared: &Shared, at: usize, asked: u64, now: Moment) -> Full {
         let level = shared.level(&self.span, at);
         let clock = self.span.clock(now);
-        let mut resets_at = shared.bounds.until;
+        let mut resets_at = shared.buckets.bounds.until;
         if self.span.is_rolling() {
-            let mut left = shared.committed(&self.span, at);
-            for bucket in &shared.buckets {
+            let mut left = shared.buckets.committed(&self.span, at);
+            for bucket in &shared.buckets.all {
                 let bounds = Bounds { epoch: bucket.epoch, ..Bounds::NONE };
                 resets_at = self.span.leaves_at(bounds);
                 left = left.saturating_sub(bucket.committed());
@@ -461,114 +429,14 @@ impl std::fmt::Debug for Account {
     }
 }
 
-/// The longest that a calendar window of this kind lasts, in milliseconds, but for an hour in autumn.
-fn period_ms(period: Period) -> u64 {
-    const DAY_MS: u64 = 86_400_000;
-    match period {
-        Period::Hourly => 3_600_000,
-        Period::Daily => DAY_MS,
-        Period::Weekly => 7 * DAY_MS,
-        Period::Monthly => 31 * DAY_MS,
-        Period::Yearly => 366 * DAY_MS,
-    }
-}
-
 impl Shared {
-    /// The bucket that is being filled now, as an index.
-    fn turn_to(&mut self, span: &Span, now: Moment) -> usize {
-        let clock_ms = span.clock(now);
-        if !self.bounds.contains(clock_ms) {
-            self.bounds = span.bounds(clock_ms);
-        }
-        let newest = self.buckets.back().map_or(0, |bucket| bucket.epoch);
-        // A core may read the steady clock just before another one and come here after it.
-        let epoch = if span.is_rolling() { self.bounds.epoch.max(newest) } else { self.bounds.epoch };
-        match self.open(span, epoch, now.steady_ms) {
-            Some(at) => at,
-            // Only a calendar has more buckets than can be known.
-            None => self.buckets.partition_point(|bucket| bucket.epoch < epoch).min(self.buckets.len() - 1),
-        }
-    }
-
-    /// The bucket of a moment that may have passed; none when it no longer counts.
-    fn find_or_open(&mut self, span: &Span, moment: Moment) -> Option<usize> {
-        let clock_ms = span.clock(moment);
-        let epoch =
-            if self.bounds.contains(clock_ms) { self.bounds.epoch } else { span.bounds(clock_ms).epoch };
-        self.open(span, epoch, moment.steady_ms)
-    }
-
-    /// Finds the bucket of an epoch or makes it, and forgets what no longer counts; none where there can be none.
-    fn open(&mut self, span: &Span, epoch: u64, steady_ms: u64) -> Option<usize> {
-        let last = self.buckets.len().checked_sub(1);
-        let found = match last {
-            Some(last) if self.buckets[last].epoch == epoch => Ok(last),
-            Some(_) => self.buckets.binary_search_by_key(&epoch, |bucket| bucket.epoch),
-            None => Err(0),
-        };
-        let at = match found {
-            Ok(at) => at,
-            Err(_) => {
-                self.forget(span, epoch, steady_ms)?;
-                let at = self.buckets.partition_point(|bucket| bucket.epoch < epoch);
-                self.buckets.insert(at, Bucket { epoch, ..Bucket::default() });
-                at
-            }
-        };
-        let bucket = &mut self.buckets[at];
-        bucket.seen_ms = bucket.seen_ms.max(steady_ms);
-        Some(at)
-    }
-
-    /// Makes room for a bucket of `epoch`; none where it does not count any more or there are too many.
-    fn forget(&mut self, span: &Span, epoch: u64, steady_ms: u64) -> Option<()> {
-        match span {
-            Span::Rolling { .. } => {
-                let newest = self.buckets.back().map_or(epoch, |bucket| bucket.epoch.max(epoch));
-                let oldest = span.oldest_live(newest);
-                while self.buckets.front().is_some_and(|bucket| bucket.epoch < oldest) {
-                    self.buckets.pop_front();
-                }
-                (epoch >= oldest).then_some(())
-            }
-            Span::Calendar { period, .. } => {
-                let kept_ms = KEPT_LENGTHS * period_ms(*period);
-                // What a share belongs to stays until the share is called back; there are no more than cores.
-                self.buckets.retain(|bucket| {
-                    bucket.leased > 0 || bucket.seen_ms.saturating_add(kept_ms) >= steady_ms
-                });
-                (self.buckets.len() < CALENDAR_BUCKETS_MAX).then_some(())
-            }
-        }
-    }
-
-    fn bucket_mut(&mut self, epoch: u64) -> Option<&mut Bucket> {
-        let at = self.buckets.binary_search_by_key(&epoch, |bucket| bucket.epoch).ok()?;
-        self.buckets.get_mut(at)
-    }
-
-    /// The buckets that count together with the one at `at`.
-    fn live(&self, span: &Span, at: usize) -> impl Iterator<Item = &Bucket> {
-        // What a rolling window no longer counts was forgotten when its newest bucket was opened.
-        let range = if span.is_rolling() { 0..self.buckets.len() } else { at..at + 1 };
-        self.buckets.range(range)
-    }
-
-    fn committed(&self, span: &Span, at: usize) -> u64 {
-        self.live(span, at).fold(0, |sum, bucket| sum.saturating_add(bucket.committed()))
-    }
-
     fn room(&self, span: &Span, at: usize) -> u64 {
-        self.limit.saturating_sub(self.committed(span, at))
-    }
-
-    fn has_leases(&self, span: &Span, at: usize) -> bool {
-        self.live(span, at).any(|bucket| bucket.leased > 0)
+        self.limit.saturating_sub(self.buckets.committed(span, at))
     }
 
     fn level(&self, span: &Span, at: usize) -> Level {
         let mut level = Level { limit: self.limit, ..Level::default() };
-        for bucket in self.live(span, at) {
+        for bucket in self.buckets.live(span, at) {
             level.used = level.used.saturating_add(bucket.used);
             level.reserved = level.reserved.saturating_add(bucket.reserved);
         }
@@ -581,7 +449,7 @@ impl Shared {
         if leased == 0 {
             return;
         }
-        if let Some(bucket) = self.bucket_mut(share.bounds.epoch) {
+        if let Some(bucket) = self.buckets.bucket_mut(share.bounds.epoch) {
             debug_assert!(bucket.leased >= leased, "a share holds what was leased");
             bucket.leased = bucket.leased.saturating_sub(leased);
             bucket.reserved = bucket.reserved.saturating_add(share.reserved);

@@ -1,5 +1,6 @@
 //! What a limit is about: level, ids, metric, window. Two limits with the same key count the same.
 
+use super::money::Picodollars;
 use crate::config::{Metric, Window};
 
 /// Whose usage is counted.
@@ -54,6 +55,18 @@ impl Subject {
             Self::TokenModel { .. } => "token model",
         }
     }
+
+    /// The ids that name it, from the project down; none for the platform.
+    pub fn ids(&self) -> Vec<&str> {
+        match self {
+            Self::Platform => vec![],
+            Self::Model { model } => vec![model],
+            Self::Project { project } => vec![project],
+            Self::ProjectModel { project, model } => vec![project, model],
+            Self::Token { project, token } => vec![project, token],
+            Self::TokenModel { project, token, model } => vec![project, token, model],
+        }
+    }
 }
 
 /// Name of an account.
@@ -65,6 +78,19 @@ pub struct Key {
     pub metric: Metric,
     /// Over which time.
     pub window: Window,
+}
+
+/// An amount of a metric in words, as errors and the log have it: `0.002 USD`, `7 calls`, `9 output tokens`.
+pub fn in_words(metric: Metric, amount: u64) -> String {
+    match metric {
+        Metric::Cost => {
+            let mut text = Vec::new();
+            Picodollars(amount).write_usd(&mut text);
+            format!("{} USD", String::from_utf8_lossy(&text))
+        }
+        Metric::Calls => format!("{amount} calls"),
+        metric => format!("{amount} {}", metric.as_str().replace('_', " ")),
+    }
 }
 
 /// What a request uses, or may use at most.

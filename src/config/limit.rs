@@ -18,6 +18,9 @@ const ROLLING_SECONDS_MAX: u64 = 3_660 * 86_400;
 /// Largest amount of money that can be counted in 64 bits of picodollars, in whole USD.
 const USD_MAX: u64 = u64::MAX / 1_000_000_000_000;
 
+/// Longest rolling window whose limits are rates.
+const RATE_WINDOW_MAX: Duration = Duration::from_secs(60);
+
 /// What a limit counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Metric {
@@ -154,6 +157,11 @@ impl Window {
             Self::Calendar(_) => None,
             Self::Rolling { amount, unit } => Some(Duration::from_secs(amount * unit.seconds())),
         }
+    }
+
+    /// Whether a limit over it is a rate: it comes and goes with every burst.
+    pub fn is_rate(self) -> bool {
+        self.rolling_length().is_some_and(|length| length <= RATE_WINDOW_MAX)
     }
 }
 
@@ -423,6 +431,22 @@ mod tests {
                 let expected = Limit { metric: Metric::Calls, window, value: 7, notify_at_percent: vec![] };
                 assert_eq!(limits, [expected], "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn windows_of_up_to_a_minute_are_rates() {
+        let rolling = |amount, unit| Window::Rolling { amount, unit };
+        let cases = [
+            (rolling(1, RollingUnit::Second), true),
+            (rolling(60, RollingUnit::Second), true),
+            (rolling(1, RollingUnit::Minute), true),
+            (rolling(61, RollingUnit::Second), false),
+            (rolling(1, RollingUnit::Hour), false),
+            (Window::Calendar(Period::Hourly), false),
+        ];
+        for (window, expected) in cases {
+            assert_eq!(window.is_rate(), expected, "{window}");
         }
     }
 

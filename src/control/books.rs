@@ -13,6 +13,9 @@ use foldhash::fast::FixedState;
 use super::readings::{self, Readings};
 use super::rows::Rows;
 use crate::budget::counters::{Counts, Totals};
+use crate::budget::event::Event as BudgetEvent;
+use crate::budget::plan::Who;
+use crate::budget::watch::Watch;
 use crate::budget::window::Moment;
 use crate::limits::SNAPSHOTS_KEPT_MAX;
 use crate::mailbox::Mailbox;
@@ -39,6 +42,10 @@ impl Key {
         let Facts { generation, project, owner, token, model, .. } = *facts;
         Self { generation, project, owner, token, model }
     }
+
+    fn who(&self) -> Who {
+        Who { project: self.project, owner: self.owner, token: self.token }
+    }
 }
 
 /// Sums over finished attempts, and the generations that their indexes belong to.
@@ -53,11 +60,15 @@ pub(super) struct Books {
     times: HashMap<Arc<str>, ModelTimes>,
     readings: Readings,
     rows: Rows,
+    watch: Watch,
+    now: Moment,
 }
 
 impl Books {
     /// `length`: that of the open usage file.
     pub(super) fn new(first: Arc<Snapshot>, now: Moment, rollups: Option<Rollups>, length: u64) -> Self {
+        let mut watch = Watch::default();
+        watch.adopt(&first.budgets, now);
         Self {
             rows: Rows::new(rollups, length),
             readings: Readings::new(&first, now),
@@ -66,6 +77,8 @@ impl Books {
             tick_times: HashMap::default(),
             totals: Totals::default(),
             times: HashMap::default(),
+            watch,
+            now,
         }
     }
 
@@ -77,6 +90,7 @@ impl Books {
     /// Attempts under `snapshot` may come from now on.
     pub(super) fn begin_generation(&mut self, snapshot: Arc<Snapshot>) {
         self.readings.begin_generation(&snapshot);
+        self.watch.adopt(&snapshot.budgets, self.now);
         self.generations.push(snapshot);
         if self.generations.len() > SNAPSHOTS_KEPT_MAX {
             self.generations.remove(0);
@@ -95,7 +109,13 @@ impl Books {
 
     /// The moment of what comes until the tick ends.
     pub(super) fn begin_tick(&mut self, now: Moment) {
+        self.now = now;
         self.readings.begin_tick(now);
+    }
+
+    /// What happened to limits and was not told yet.
+    pub(super) fn next_budget_event(&mut self) -> Option<BudgetEvent> {
+        self.watch.next_event()
     }
 
     /// Tells the cores what policies want to know of past calls, where that has changed.
@@ -107,6 +127,7 @@ impl Books {
     /// `length`: that of the open usage file.
     pub(super) fn end_tick(&mut self, stats: &MergeStats, length: u64, now: Instant) -> Vec<Event> {
         self.add_seen();
+        self.watch.poll(self.now);
         self.rows.end_tick(stats, length, now, &self.generations, Vec::new)
     }
 
@@ -135,6 +156,13 @@ impl Books {
         }
         for (key, counts) in self.tick.drain() {
             self.totals.all.merge(&counts);
+            if let Some(snapshot) = self.generations.iter().rev().find(|one| one.generation == key.generation)
+            {
+                let (plan, who) = (&snapshot.budgets, key.who());
+                for (entry, _) in plan.whole(who).entries().chain(plan.model(who, key.model).entries()) {
+                    self.watch.look(plan.entry(entry), self.now);
+                }
+            }
             // Attempts of a generation that is no longer kept count in the overall sum alone.
             let Some(ids) = Ids::of(&self.generations, &key) else { continue };
             for (sums, id) in [

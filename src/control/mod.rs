@@ -5,6 +5,7 @@
 
 pub mod archive;
 mod books;
+mod budgets;
 pub mod keeper;
 mod readings;
 mod rows;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use crate::auth::TokenKey;
 use crate::budget::book::Book;
+use crate::budget::event::{Event as BudgetEvent, Kind};
 use crate::budget::window::Moment;
 use crate::clock;
 use crate::config::settings::{LogLevel, Settings};
@@ -193,6 +195,9 @@ impl State {
         let events = self.books.end_tick(stats, open_length, clock::now());
         report_rollups(&events);
         self.books.publish_readings(&self.control.mailbox);
+        while let Some(event) = self.books.next_budget_event() {
+            self.tell_of_budget(&event);
+        }
         let metrics = &self.control.metrics.control;
         metrics.usage_records.add(stats.records);
         metrics.usage_bytes.add(stats.bytes);
@@ -208,6 +213,18 @@ impl State {
             _ => {}
         }
         self.was_degraded = stats.degraded;
+    }
+
+    /// Something happened to a limit.
+    fn tell_of_budget(&self, event: &BudgetEvent) {
+        let metrics = &self.control.metrics.control;
+        let count = match event.kind {
+            Kind::Threshold { .. } => &metrics.budget_thresholds,
+            Kind::Exhausted => &metrics.budgets_exhausted,
+            Kind::Reset => &metrics.budget_resets,
+        };
+        count.add(1);
+        budgets::log_event(event);
     }
 
     /// Reads the configuration again. A mistake leaves the old one in force.

@@ -13,7 +13,7 @@ use crate::budget::money::Picodollars;
 use crate::budget::plan::{Plan, Who};
 use crate::budget::window::Moment;
 use crate::clock;
-use crate::config::{Metric, Window};
+use crate::config::Metric;
 use crate::dialect::{Dialect, Needs, Usage};
 use crate::http1::writer;
 use crate::respond::{GatewayError, Spent};
@@ -22,10 +22,6 @@ use crate::shard::{Shard, View};
 use crate::snapshot::Target;
 use crate::telemetry::labels::{Endpoint, Outcome};
 use crate::telemetry::text::TimestampFormatter;
-
-/// Longest rolling window, in milliseconds, whose limits are rates: 429 instead of 503, and fields that tell what is
-/// left.
-const RATE_WINDOW_MS_MAX: u128 = 60_000;
 
 /// The limits of one request. Dropped, it gives back what is held.
 #[derive(Default)]
@@ -102,11 +98,7 @@ fn rate_kind(key: &Key) -> Option<usize> {
         Metric::OutputTokens => 3,
         Metric::Cost => return None,
     };
-    is_rate(key.window).then_some(kind)
-}
-
-fn is_rate(window: Window) -> bool {
-    window.rolling_length().is_some_and(|length| length.as_millis() <= RATE_WINDOW_MS_MAX)
+    key.window.is_rate().then_some(kind)
 }
 
 /// Removes the lines of a head that tell of a provider's rates.
@@ -285,7 +277,7 @@ fn spent(plan: &Plan, refusal: Refusal, now: Moment) -> GatewayError {
         level: key.subject.level(),
         metric: key.metric,
         window: key.window,
-        is_rate: is_rate(key.window),
+        is_rate: key.window.is_rate(),
         used: refusal.full.level.used,
         reserved: refusal.full.level.reserved,
         limit: refusal.full.level.limit,
@@ -328,22 +320,5 @@ mod tests {
              anthropic-ratelimit-input-tokens-remaining: 3\r\n\
              anthropic-ratelimit-input-tokens-reset: 2025-11-17T00:00:02.500Z\r\n"
         );
-    }
-
-    #[test]
-    fn windows_of_up_to_a_minute_are_rates() {
-        use crate::config::{Period, RollingUnit};
-        let rolling = |amount, unit| Window::Rolling { amount, unit };
-        let cases = [
-            (rolling(1, RollingUnit::Second), true),
-            (rolling(60, RollingUnit::Second), true),
-            (rolling(1, RollingUnit::Minute), true),
-            (rolling(61, RollingUnit::Second), false),
-            (rolling(1, RollingUnit::Hour), false),
-            (Window::Calendar(Period::Hourly), false),
-        ];
-        for (window, expected) in cases {
-            assert_eq!(is_rate(window), expected, "{window}");
-        }
     }
 }

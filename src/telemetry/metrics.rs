@@ -234,6 +234,12 @@ pub struct ControlMetrics {
     pub config_generation: Count,
     /// Configuration changes that were refused.
     pub config_errors: Count,
+    /// Limits of which a threshold was reached.
+    pub budget_thresholds: Count,
+    /// Limits that were used up.
+    pub budgets_exhausted: Count,
+    /// Windows of such limits that ended.
+    pub budget_resets: Count,
 }
 
 /// How the calls of one model went, since the process started.

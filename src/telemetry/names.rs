@@ -60,6 +60,7 @@ metrics! {
     STORE_DEGRADED = "routerly_store_degraded", "1 while the disk refuses usage records.";
     CONFIG_GENERATION = "routerly_config_generation", "Generation of the configuration in force.";
     CONFIG_ERRORS = "routerly_config_errors_total", "Configuration changes that were refused.";
+    BUDGET_EVENTS = "routerly_budget_events_total", "What happened to limits: threshold reached, exhausted, reset.";
     LOG_DROPPED = "routerly_log_lines_dropped_total", "Log lines dropped because the log writer could not keep up.";
     MODEL_FAILURES = "routerly_model_failures_total", "Calls that failed through the model's fault, by model.";
     MODEL_LATENCY = "routerly_model_latency_seconds", "From a request's head to the end of the answer of a successful first attempt, by model.";

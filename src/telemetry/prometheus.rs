@@ -34,6 +34,7 @@ pub fn render(
     histogram(metrics, names::OVERHEAD_SECONDS, |core| &core.overhead, out);
     render_cores(metrics, out);
     render_control(metrics, out);
+    render_budgets(metrics, out);
     render_traces(metrics, out);
     single(names::LOG_DROPPED, Kind::Counter, log_lines_dropped, out);
     render_totals(totals, out);
@@ -193,6 +194,20 @@ fn render_control(metrics: &Metrics, out: &mut Vec<u8>) {
         (names::CONFIG_ERRORS, Kind::Counter, &control.config_errors),
     ] {
         single(metric, kind, count.read(), out);
+    }
+}
+
+fn render_budgets(metrics: &Metrics, out: &mut Vec<u8>) {
+    let control = &metrics.control;
+    head(names::BUDGET_EVENTS.name, names::BUDGET_EVENTS.help, Kind::Counter, out);
+    for (kind, count) in [
+        ("threshold", &control.budget_thresholds),
+        ("exhausted", &control.budgets_exhausted),
+        ("reset", &control.budget_resets),
+    ] {
+        sample(names::BUDGET_EVENTS.name, &[("kind", kind)], out);
+        push_integer(out, count.read());
+        out.push(b'\n');
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
+use super::buckets::CALENDAR_BUCKETS_MAX;
 use super::*;
 use crate::budget::key::Subject;
 use crate::config::{Metric, Period, RollingUnit, Window};
@@ -140,7 +141,7 @@ fn the_count_of_a_calendar_window_is_kept_for_three_lengths_after_its_use() {
     assert_eq!(account.level(day(300, 3)).used, 2);
     account.charge(0, 2, day(7, 7));
     assert_eq!(account.level(day(300, 7)).used, 0, "so much time has passed that it is a window of its own");
-    assert_eq!(lock(&account.shared).buckets.len(), 2);
+    assert_eq!(lock(&account.shared).buckets.all.len(), 2);
 }
 
 #[test]
@@ -201,7 +202,7 @@ fn far_from_the_limit_a_core_decides_alone_and_at_the_limit_nothing_is_leased() 
     // The last 4 cores × 4 × 8 calls, about.
     assert!(shared_decisions < 1_000, "{shared_decisions}");
     let shared = lock(&account.shared);
-    assert!(shared.buckets.iter().all(|bucket| bucket.leased == 0));
+    assert!(shared.buckets.all.iter().all(|bucket| bucket.leased == 0));
 }
 
 // --- simulation
