@@ -160,6 +160,24 @@ impl<'a> Failover<'a> {
         Some(turn)
     }
 
+    /// The next one that nothing is known against: another key of the last one where it was the key's fault, or the next
+    /// candidate. `aside` gets to know who is passed over.
+    pub(super) fn next_ready(&mut self, shard: &Shard, mut aside: impl FnMut(usize, Skip)) -> Option<Turn> {
+        if let Some((last, Some(failure))) = self.last
+            && let Some(turn) = self.other_key(shard, last, failure)
+        {
+            return Some(turn);
+        }
+        while let Some(&index) = self.ranked.get(self.at) {
+            self.at += 1;
+            match self.admits(index) {
+                Ok(probes) => return Some(self.turn(shard, index, Duration::ZERO, probes)),
+                Err(why) => aside(index, why),
+            }
+        }
+        None
+    }
+
     /// Whether anybody else could be asked, should the last one have failed.
     #[inline]
     pub(super) fn has_other(&self) -> bool {

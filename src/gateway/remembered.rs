@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::call::{self, Asked};
 use super::copy::Copy;
 use super::exchange::{After, Exchange, after};
-use super::inner::{Caller, Heard, Notes};
+use super::inner::{Asking, Caller, Heard, Notes};
 use super::ledger::Ledger;
 use super::local;
 use super::opening::opening;
@@ -236,9 +236,11 @@ impl Meaning {
         let caller = Caller::new(&shard, &view, request, &notes, cache.timeout);
         ledger.waiting();
         let mut made = None;
-        for (place, &model) in cache.embedding.models.iter().enumerate() {
+        let models = caller.usable(&cache.embedding.models, |_, _| ());
+        let mut asking = Asking::new(caller, &models);
+        while let Some(model) = asking.next(|_, _| ()) {
             let texts = [heard.message.as_str()];
-            let embedding = Box::pin(caller.embed(model, &texts));
+            let embedding = Box::pin(asking.embed(&texts));
             let Some(embedded) = exchange.while_client_stays(embedding).await else {
                 ledger.working();
                 ledger.client_gone();
@@ -246,7 +248,8 @@ impl Meaning {
             };
             let vector = embedded.ok().and_then(|mut vectors| vectors.pop()).and_then(normalise);
             if let Some(vector) = vector {
-                made = Some((place, model, vector));
+                let place = cache.embedding.models.iter().position(|known| *known == model);
+                made = Some((place.unwrap_or_default(), model, vector));
                 break;
             }
         }

@@ -29,6 +29,8 @@ pub struct Target {
     pub keys: Vec<TargetKey>,
     /// Opens when its calls fail; shared with later snapshots.
     pub breaker: Arc<Breaker>,
+    /// Opens when it keeps the gateway's own calls waiting, which have less time than requests; shared likewise.
+    pub own_calls: Arc<Breaker>,
     /// `http://host` where requests carry the absolute form, else empty.
     origin: String,
     /// Fixed fields of the provider that a client may also send.
@@ -99,6 +101,7 @@ impl Target {
             endpoint: index,
             keys,
             breaker: Arc::default(),
+            own_calls: Arc::default(),
             origin,
             extra_fields,
             model,
@@ -139,6 +142,7 @@ impl Target {
         if self.model.upstream_model == old.model.upstream_model && self.model.endpoint == old.model.endpoint
         {
             self.breaker = Arc::clone(&old.breaker);
+            self.own_calls = Arc::clone(&old.own_calls);
         }
         for (key, own) in self.keys.iter_mut().zip(&self.model.keys) {
             let same =

@@ -1,5 +1,6 @@
 //! Calls that the gateway makes itself: for policies that ask a model or go by meaning, and for caches.
 
+mod asides;
 mod caches;
 mod intents;
 mod scores;

@@ -1,11 +1,10 @@
 //! A model is asked, and its text read.
 
-use super::Caller;
+use super::{Asking, Caller};
 use crate::dialect::ir::{Content, Part, Reasoning, Request, Role, Text, Turn};
 use crate::dialect::loss::Losses;
 use crate::dialect::translate::{Pair, read_answer, write};
 use crate::dialect::{Effort, UsageTap};
-use crate::gateway::failover;
 use crate::gateway::ledger::{Ending, Ledger};
 use crate::gateway::translated;
 use crate::provider::Call;
@@ -40,20 +39,20 @@ pub(in crate::gateway) struct ChatOptions {
     pub think: bool,
 }
 
-impl Caller<'_> {
-    /// Asks target number `index`, in whatever dialect it speaks, and returns the text of its answer. `system` is said
+impl Asking<'_> {
+    /// Asks the model whose turn it is, in whatever dialect it speaks, and returns the text of its answer. `system` is said
     /// before `messages`.
     ///
     /// # Errors
     /// A limit without room, no connection, no answer in time, an answer that is an error or cannot be read.
     pub(in crate::gateway) async fn chat(
-        &self,
-        index: usize,
+        &mut self,
         system: &str,
         messages: &[Said<'_>],
         options: ChatOptions,
     ) -> Result<String, GatewayError> {
-        let target = self.target(index);
+        let (turn, target) = self.turn()?;
+        let (caller, index) = (self.caller, turn.index);
         let dialect = translated::dialect_of(target).ok_or(GatewayError::NoUpstream)?;
         let request = Request {
             system: vec![text(system)],
@@ -77,18 +76,12 @@ impl Caller<'_> {
             messages: u32::try_from(messages.len()).ok(),
             max_tokens: options.output_tokens_max.and_then(|tokens| u32::try_from(tokens).ok()),
         };
-        let mut ledger = self.books(self.request.endpoint, body.len());
+        let mut ledger = caller.books(caller.request.endpoint, body.len());
         ledger.admit(&body, 1)?;
         ledger.choose(index, target)?;
-        self.note(Detail::RoutingRequest { call, system: None });
-        let mut head = self.shard.take_head();
-        let turn = failover::Turn::of(self.shard, index, target);
-        ledger.uses_key(turn.key);
-        head.extend_from_slice(target.keys[turn.key].head(Call::generate(dialect, false)));
-        translated::end_head(&mut head, target, dialect, false, body.len());
-        let answered = self.post(&mut ledger, index, &head, &body).await;
-        self.shard.give_back_head(head);
-        let answered = answered.inspect_err(|_| self.note_end(&ledger))?;
+        caller.note(Detail::RoutingRequest { call, system: None });
+        let answered = self.post(&mut ledger, Call::generate(dialect, false), dialect, &body).await;
+        let answered = answered.inspect_err(|_| caller.note_end(&ledger))?;
         let mut tap = UsageTap::new(dialect, false);
         tap.feed(&answered.body);
         let vendor = translated::vendor_of(target, dialect);
@@ -98,7 +91,7 @@ impl Caller<'_> {
             Err(Pair { from: dialect, vendor, to: dialect }.fault(answered.status, &answered.body))
         };
         ledger.settle(Some(&mut tap), &Ending::of_answer());
-        self.note_end(&ledger);
+        caller.note_end(&ledger);
         match read {
             Ok(answer) => Ok(answer.choices.first().map(|choice| text_of(&choice.parts)).unwrap_or_default()),
             Err(fault) => Err(GatewayError::UpstreamMalformed(format!(

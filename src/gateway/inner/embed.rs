@@ -3,10 +3,9 @@
 //! Sources: OpenAI API reference, "Create embeddings"; Ollama API, "Generate embeddings" (`/api/embed`); Gemini API
 //! reference, `models.batchEmbedContents`.
 
-use super::Caller;
+use super::Asking;
 use crate::dialect::Dialect;
 use crate::dialect::Usage;
-use crate::gateway::failover;
 use crate::gateway::ledger::Ending;
 use crate::gateway::translated;
 use crate::json::token::Kind;
@@ -122,43 +121,32 @@ fn read_vector(raw: &[u8]) -> Option<Vec<f32>> {
     (sound && !numbers.is_empty()).then_some(numbers)
 }
 
-impl Caller<'_> {
-    /// The vectors of `texts` by target number `index`, in their order and all of one length. As the provider gives them:
+impl Asking<'_> {
+    /// The vectors of `texts` by the model whose turn it is, in their order and all of one length. As the provider gives them:
     /// not normalised.
     ///
     /// # Errors
     /// A limit without room, no connection, no answer in time, an answer that is an error or has not a vector for each text.
-    pub(in crate::gateway) async fn embed(
-        &self,
-        index: usize,
-        texts: &[&str],
-    ) -> Result<Vec<Vec<f32>>, GatewayError> {
+    pub(in crate::gateway) async fn embed(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>, GatewayError> {
         let mut vectors = Vec::with_capacity(texts.len());
         for part in texts.chunks(EMBEDDED_TEXTS_MAX) {
-            vectors.extend(self.embed_part(index, part).await?);
+            vectors.extend(self.embed_part(part).await?);
         }
         let same = vectors.windows(2).all(|pair| pair[0].len() == pair[1].len());
         if same { Ok(vectors) } else { Err(malformed("vectors of different lengths")) }
     }
 
-    async fn embed_part(&self, index: usize, texts: &[&str]) -> Result<Vec<Vec<f32>>, GatewayError> {
-        let target = self.target(index);
+    async fn embed_part(&mut self, texts: &[&str]) -> Result<Vec<Vec<f32>>, GatewayError> {
+        let (turn, target) = self.turn()?;
         let shape = Shape::of(target);
         let text_bytes: usize = texts.iter().map(|text| text.len().min(EMBEDDED_TEXT_BYTES_MAX)).sum();
         let mut body = Vec::with_capacity(text_bytes + 64 * (texts.len() + 1));
         shape.write(&target.model.upstream_model, texts, &mut body);
-        let mut ledger = self.books(Endpoint::Embeddings, text_bytes);
+        let mut ledger = self.caller.books(Endpoint::Embeddings, text_bytes);
         ledger.admit(&body, 1)?;
-        ledger.choose(index, target)?;
+        ledger.choose(turn.index, target)?;
         let dialect = translated::dialect_of(target).unwrap_or(Dialect::OpenAiChat);
-        let mut head = self.shard.take_head();
-        let turn = failover::Turn::of(self.shard, index, target);
-        ledger.uses_key(turn.key);
-        head.extend_from_slice(target.keys[turn.key].head(shape.call()));
-        translated::end_head(&mut head, target, dialect, false, body.len());
-        let answered = self.post(&mut ledger, index, &head, &body).await;
-        self.shard.give_back_head(head);
-        let answered = answered?;
+        let answered = self.post(&mut ledger, shape.call(), dialect, &body).await?;
         let failed = if (200..300).contains(&answered.status) {
             match shape.read(&answered.body) {
                 Some((vectors, usage)) if vectors.len() == texts.len() => {

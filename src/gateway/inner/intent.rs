@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Caller, Heard};
+use super::{Asking, Caller, Heard};
 use crate::cache::{Digest, Digester, cosine, mean, normalise};
 use crate::clock;
 use crate::config::policy::{Intent, SemanticIntent};
@@ -28,9 +28,11 @@ impl Caller<'_> {
         if heard.message.trim().is_empty() {
             return External::default();
         }
-        let mut last = String::new();
-        for &model in &rule.embedding.models {
-            match self.similarities(model, rule, &heard.message).await {
+        let mut last = "no embedding model can be used".to_owned();
+        let models = self.usable(&rule.embedding.models, |_, _| ());
+        let mut asking = Asking::new(*self, &models);
+        while let Some(model) = asking.next(|_, _| ()) {
+            match asking.similarities(model, rule, &heard.message).await {
                 Ok(similarities) => return self.classified(rule, candidates, &similarities),
                 Err(error) => last = error.cause(),
             }
@@ -71,38 +73,6 @@ impl Caller<'_> {
         }
     }
 
-    /// How like each intent's examples the message is. Centroids that are not known are made in the same call.
-    async fn similarities(
-        &self,
-        model: usize,
-        rule: &SemanticIntent,
-        message: &str,
-    ) -> Result<Vec<f32>, GatewayError> {
-        let now = clock::now();
-        let keys: Vec<Digest> = rule.intents.iter().map(|intent| self.centroid_key(model, intent)).collect();
-        let mut centroids: Vec<Option<Arc<[f32]>>> =
-            keys.iter().map(|key| self.shard.caches.centroid(key, now)).collect();
-        let mut texts = vec![message];
-        for (intent, centroid) in rule.intents.iter().zip(&centroids) {
-            if centroid.is_none() {
-                texts.extend(intent.examples.iter().map(String::as_str));
-            }
-        }
-        let mut vectors = self.embed(model, &texts).await?;
-        let without_direction = || GatewayError::UpstreamMalformed("a vector without a direction".to_owned());
-        let mut made = vectors.split_off(1).into_iter();
-        for ((intent, key), centroid) in rule.intents.iter().zip(keys).zip(&mut centroids) {
-            if centroid.is_none() {
-                let examples: Vec<Vec<f32>> = made.by_ref().take(intent.examples.len()).collect();
-                let middle: Arc<[f32]> = mean(&examples).ok_or_else(without_direction)?.into();
-                self.shard.caches.put_centroid(key, Arc::clone(&middle), now);
-                *centroid = Some(middle);
-            }
-        }
-        let message = vectors.pop().and_then(normalise).ok_or_else(without_direction)?;
-        Ok(centroids.iter().flatten().map(|centroid| cosine(centroid, &message)).collect())
-    }
-
     /// Covers who embeds, the intent and its examples in any order.
     fn centroid_key(&self, model: usize, intent: &Intent) -> Digest {
         let target = self.target(model);
@@ -114,5 +84,40 @@ impl Caller<'_> {
         examples.sort_unstable();
         examples.iter().for_each(|example| digester.part(example.as_bytes()));
         digester.finish()
+    }
+}
+
+impl Asking<'_> {
+    /// How like each intent's examples the message is. Centroids that are not known are made in the same call.
+    async fn similarities(
+        &mut self,
+        model: usize,
+        rule: &SemanticIntent,
+        message: &str,
+    ) -> Result<Vec<f32>, GatewayError> {
+        let (caller, now) = (self.caller, clock::now());
+        let keys: Vec<Digest> =
+            rule.intents.iter().map(|intent| caller.centroid_key(model, intent)).collect();
+        let mut centroids: Vec<Option<Arc<[f32]>>> =
+            keys.iter().map(|key| caller.shard.caches.centroid(key, now)).collect();
+        let mut texts = vec![message];
+        for (intent, centroid) in rule.intents.iter().zip(&centroids) {
+            if centroid.is_none() {
+                texts.extend(intent.examples.iter().map(String::as_str));
+            }
+        }
+        let mut vectors = self.embed(&texts).await?;
+        let without_direction = || GatewayError::UpstreamMalformed("a vector without a direction".to_owned());
+        let mut made = vectors.split_off(1).into_iter();
+        for ((intent, key), centroid) in rule.intents.iter().zip(keys).zip(&mut centroids) {
+            if centroid.is_none() {
+                let examples: Vec<Vec<f32>> = made.by_ref().take(intent.examples.len()).collect();
+                let middle: Arc<[f32]> = mean(&examples).ok_or_else(without_direction)?.into();
+                caller.shard.caches.put_centroid(key, Arc::clone(&middle), now);
+                *centroid = Some(middle);
+            }
+        }
+        let message = vectors.pop().and_then(normalise).ok_or_else(without_direction)?;
+        Ok(centroids.iter().flatten().map(|centroid| cosine(centroid, &message)).collect())
     }
 }

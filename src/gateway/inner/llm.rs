@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use super::chat::{ChatOptions, Said};
-use super::{Caller, Heard};
+use super::{Asking, Caller, Heard};
 use crate::config::policy::Llm;
 use crate::dialect::ir::Role;
 use crate::respond::GatewayError;
 use crate::routing::External;
 use crate::routing::llm::{Candidate, Question, REPAIR_SYSTEM, Score, read_scores};
+use crate::snapshot::Target;
 use crate::trace::{self, Detail};
 
 /// Who may be chosen, with what the routing model is told of him.
@@ -54,15 +55,13 @@ impl Caller<'_> {
         };
         let (system, user) = (question.system(), question.user());
         let mut last = "no routing model can be used".to_owned();
-        for &model in &rule.models {
-            let target = self.target(model);
-            if !target.is_usable() {
-                let reason =
-                    if target.model.enabled { "its key cannot be read" } else { "it is switched off" };
-                self.note(Detail::LlmSkip { model: target.model.id.as_str().into(), reason: reason.into() });
-                continue;
-            }
-            match self.scores(rule, model, &system, &user, &ids).await {
+        let skip = |target: &Target, reason: &str| {
+            self.note(Detail::LlmSkip { model: target.model.id.as_str().into(), reason: reason.into() });
+        };
+        let models = self.usable(&rule.models, skip);
+        let mut asking = Asking::new(*self, &models);
+        while let Some(model) = asking.next(|model, why| skip(self.target(model), why)) {
+            match asking.scores(rule, &system, &user, &ids).await {
                 Ok(scores) => {
                     let points: Vec<(usize, f64)> =
                         scores.iter().map(|score| (choices[score.candidate].target, score.point)).collect();
@@ -76,8 +75,7 @@ impl Caller<'_> {
                 }
                 Err(error @ GatewayError::Spent(_)) => {
                     last = error.cause();
-                    let model = target.model.id.as_str().into();
-                    self.note(Detail::LlmSkip { model, reason: "budget_exhausted".into() });
+                    skip(self.target(model), "budget_exhausted");
                 }
                 Err(error) => {
                     last = error.cause();
@@ -87,24 +85,26 @@ impl Caller<'_> {
         }
         External { error: Some(last), ..External::default() }
     }
+}
 
-    /// The scores by one routing model; what cannot be read it is asked to say again, once.
+impl Asking<'_> {
+    /// The scores by the routing model whose turn it is; what cannot be read it is asked to say again, once.
     async fn scores(
-        &self,
+        &mut self,
         rule: &Llm,
-        model: usize,
         system: &str,
         user: &str,
         ids: &[&str],
     ) -> Result<Vec<Score>, GatewayError> {
-        let can_think = self.target(model).model.capabilities.thinking == Some(true);
+        let (turn, target) = self.turn()?;
+        let can_think = target.model.capabilities.thinking == Some(true);
         let options =
             ChatOptions { output_tokens_max: rule.max_completion_tokens, think: rule.thinking && can_think };
-        let answer = self.chat(model, system, &[Said { role: Role::User, text: user }], options).await?;
+        let answer = self.chat(system, &[Said { role: Role::User, text: user }], options).await?;
         let scores = match read_scores(&answer, ids) {
             Some(scores) => scores,
             None => {
-                self.note(Detail::LlmRepair { target: model as u32 });
+                self.caller.note(Detail::LlmRepair { target: turn.index as u32 });
                 let options = ChatOptions { think: false, ..options };
                 let said = Said { role: Role::User, text: answer.trim() };
                 // An empty answer cannot be mended, and empty messages are refused.
@@ -112,7 +112,7 @@ impl Caller<'_> {
                 if said.text.is_empty() {
                     return Err(unread());
                 }
-                let mended = self.chat(model, REPAIR_SYSTEM, &[said], options).await?;
+                let mended = self.chat(REPAIR_SYSTEM, &[said], options).await?;
                 read_scores(&mended, ids).ok_or_else(unread)?
             }
         };

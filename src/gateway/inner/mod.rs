@@ -6,6 +6,7 @@
 //! within a bound.
 
 mod advise;
+mod asking;
 mod chat;
 mod embed;
 mod heard;
@@ -27,6 +28,7 @@ use crate::telemetry::labels::Endpoint;
 use crate::trace::Entry;
 
 pub(super) use advise::advise;
+pub(super) use asking::Asking;
 pub(super) use heard::Heard;
 pub(super) use llm::Choice;
 
@@ -81,5 +83,18 @@ impl<'a> Caller<'a> {
 
     fn target(&self, index: usize) -> &'a Target {
         &self.view.snapshot.targets[index]
+    }
+
+    /// Those of `models` that are switched on and have a key that can be read. `skipped` gets the others, and why.
+    pub(super) fn usable(&self, models: &[usize], mut skipped: impl FnMut(&'a Target, &str)) -> Vec<usize> {
+        let is_usable = |model: &usize| {
+            let target = self.target(*model);
+            if !target.is_usable() {
+                let why = if target.model.enabled { "its key cannot be read" } else { "it is switched off" };
+                skipped(target, why);
+            }
+            target.is_usable()
+        };
+        models.iter().copied().filter(is_usable).collect()
     }
 }

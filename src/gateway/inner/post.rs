@@ -5,16 +5,20 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
-use super::Caller;
+use super::{Asking, Caller};
+use crate::clock;
+use crate::dialect::Dialect;
 use crate::gateway::answer::{self, AnswerHead, HeadReader, Progress};
 use crate::gateway::attempt;
 use crate::gateway::exchange::{Sent, send_watching};
 use crate::gateway::ledger::Ledger;
 use crate::gateway::source::{Fault, Source, Span};
-use crate::http1::Method;
+use crate::gateway::translated;
+use crate::http1::{Method, retry_after};
 use crate::limits::{ANSWER_HEADROOM_BYTES, ANSWER_TAILROOM_BYTES, INNER_ANSWER_BYTES_MAX, STALE_WINDOW_MS};
 use crate::net::Conn;
 use crate::net::deadline::OnExpiry;
+use crate::provider::Call;
 use crate::respond::GatewayError;
 use crate::upstream::Lease;
 
@@ -28,30 +32,42 @@ pub(super) struct Whole {
     pub status: u16,
     /// Its body, at most [`INNER_ANSWER_BYTES_MAX`] bytes.
     pub body: Vec<u8>,
+    /// When the provider wants to be asked again, by the head.
+    pub retry_after: Option<Duration>,
 }
 
-impl Caller<'_> {
-    /// Sends `head` and `body` to target number `index` and reads the answer. A pooled connection that turns out dead is
-    /// replaced once, for free.
+impl Asking<'_> {
+    /// Sends `body` to the model whose turn it is, behind the head of `call` in `dialect`, and reads the answer. A pooled
+    /// connection that turns out dead is replaced once, for free.
     ///
     /// What is sent is an open attempt of `ledger`, for the caller to settle; a failure is settled here.
     ///
     /// # Errors
     /// No whole answer came in time.
     pub(super) async fn post(
-        &self,
+        &mut self,
         ledger: &mut Ledger,
-        index: usize,
-        head: &[u8],
+        call: Call,
+        dialect: Dialect,
         body: &[u8],
     ) -> Result<Whole, GatewayError> {
-        let answered = self.try_post(ledger, index, &[head, body]).await;
+        let (turn, target) = self.turn()?;
+        let caller = self.caller;
+        let mut head = caller.shard.take_head();
+        head.extend_from_slice(target.keys[turn.key].head(call));
+        translated::end_head(&mut head, target, dialect, false, body.len());
+        ledger.uses_key(turn.key);
+        let answered = caller.try_post(ledger, turn.index, &[&head, body]).await;
+        caller.shard.give_back_head(head);
+        self.learn(dialect, &answered);
         if let Err(error) = &answered {
             ledger.attempt_failed(error);
         }
         answered
     }
+}
 
+impl Caller<'_> {
     async fn try_post(
         &self,
         ledger: &mut Ledger,
@@ -75,13 +91,15 @@ impl Caller<'_> {
                 Some((head, reusable)) => {
                     ledger.answered(head.status);
                     let status = head.status;
+                    let retry_after =
+                        (status >= 400).then(|| retry_after(&head.fields, clock::unix_ms() / 1_000));
                     let mut source =
                         Source::new(lease.conn, Rc::clone(&pool), head.framing, head.keep_alive && reusable);
                     let body = self.read_body(&mut source, head).await?;
                     if source.reusable {
                         pool.give_back(source.conn, self.shard.tick_ms());
                     }
-                    return Ok(Whole { status, body });
+                    return Ok(Whole { status, body, retry_after: retry_after.flatten() });
                 }
                 None if lease.reused && ledger.waited() < STALE_WINDOW => {
                     self.shard.metrics.upstream_stale.add(1);
