@@ -311,6 +311,15 @@ pub const CONVERSATION_TURNS_MAX: usize = 1_000;
 pub const KEEPER_QUEUE_MAX: usize = 1_024;
 /// Requests on their way to the thread of the management API. Beyond it: 503.
 pub const OFFICE_QUEUE_MAX: usize = 256;
+/// Questions on their way to the threads that make reports. Beyond it: 503.
+pub const REPORTS_QUEUE_MAX: usize = 256;
+/// Threads that make reports: one long report leaves the other for the rest.
+pub const REPORTS_THREADS: usize = 2;
+/// Exports of usage records at a time. Each holds the rollups that it looks into, some megabytes at ten million records.
+/// Beyond it: 429.
+pub const EXPORTS_MAX: usize = 4;
+/// Records in one piece of an export, about half a megabyte.
+pub const EXPORT_PIECE_RECORDS: usize = 1_000;
 /// Longest body of a request to the management API. Beyond it: 413.
 pub const API_BODY_BYTES_MAX: usize = 64 * 1024;
 /// Most input items of a kept response in one page. Source: OpenAI API reference, "List input items".

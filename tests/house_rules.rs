@@ -181,7 +181,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("server", &["clock", "guard", "limits", "net", "shard", "telemetry"]),
     // The control plane
     ("accounts", &["auth", "config"]),
-    ("admin", &["accounts", "clock", "config", "mailbox", "store", "telemetry"]),
+    // Which traces are asked for is a word of theirs.
+    ("admin", &["accounts", "clock", "config", "limits", "mailbox", "store", "telemetry", "trace::Wanted"]),
     ("store", &["auth", "budget", "config", "dialect", "limits", "provider", "telemetry"]),
     (
         "control",

@@ -80,6 +80,11 @@ impl ApiError {
         Self { retry_after_s: Some(wait_s), ..Self::new(429, "rate_limited", message) }
     }
 
+    /// There is too much to do at the moment.
+    pub(super) fn busy(message: impl Into<String>) -> Self {
+        Self { retry_after_s: Some(5), ..Self::new(429, "rate_limited", message) }
+    }
+
     /// Our fault. The log has the reason, the client a word.
     pub(super) fn internal(message: impl Into<String>) -> Self {
         Self::new(500, "internal_error", message)
@@ -104,7 +109,7 @@ impl ApiError {
 
 /// An answer with a JSON body.
 pub(super) fn json_answer(status: u16, body: &Value) -> ApiAnswer {
-    ApiAnswer { status, fields: Vec::new(), body: body.to_string().into_bytes() }
+    ApiAnswer { status, body: body.to_string().into_bytes(), ..ApiAnswer::default() }
 }
 
 /// One object, with the tag by which a later change can say what it was based on (RFC 9110, section 8.8.3).

@@ -9,14 +9,17 @@ use ring::rand::SystemRandom;
 
 use super::answer::ApiError;
 use super::ask::Ask;
-use super::routes::{self, Needs};
-use super::session;
+use super::routes::{self, Found, Needs};
+use super::session::{self, Who};
+use super::system::Running;
 use crate::accounts::sign_in::Signer;
 use crate::accounts::throttle::Throttle;
 use crate::clock;
 use crate::config::Accounts;
 use crate::config::files::{ROLES, USERS};
-use crate::mailbox::{ApiAnswer, ApiCall, Change, Changed, Mailbox, ToControl, ToOffice};
+use crate::mailbox::{
+    ApiAnswer, ApiCall, Change, Changed, Job, Mailbox, Reply, ToControl, ToOffice, ToReports,
+};
 use crate::store::edit::Draft;
 use crate::store::files::Stamp;
 use crate::store::home::{self, Home};
@@ -24,8 +27,11 @@ use crate::telemetry::log::{self, Value};
 
 /// What the thread knows.
 pub struct Office {
-    home: Home,
-    mailbox: Arc<Mailbox>,
+    pub(super) home: Home,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// One owner for each export that is being sent, and this.
+    pub(super) exports: Arc<()>,
+    pub(super) running: Arc<Running>,
     pub(super) signer: Signer,
     pub(super) random: SystemRandom,
     pub(super) accounts: Accounts,
@@ -36,6 +42,14 @@ pub struct Office {
     had_admin: bool,
 }
 
+/// What becomes of a request on this thread.
+pub enum Given {
+    /// It is answered.
+    Answer(ApiAnswer),
+    /// It may be answered; that takes longer.
+    Job(Job),
+}
+
 /// Runs until it is told to finish.
 pub fn run(mut office: Office, inbox: &Receiver<ToOffice>) {
     while let Ok(ToOffice::Call(call, reply)) = inbox.recv() {
@@ -43,16 +57,25 @@ pub fn run(mut office: Office, inbox: &Receiver<ToOffice>) {
         let answered = catch_unwind(AssertUnwindSafe(|| office.answer(&call)));
         let answer = answered.unwrap_or_else(|_| {
             log::error("a request to the management API panicked", &[("path", Value::Text(&call.path))]);
-            ApiError::internal("the gateway made a mistake; it is in its log").into_answer()
+            Given::Answer(ApiError::internal("the gateway made a mistake; it is in its log").into_answer())
         });
-        reply.answer(Arc::new(answer));
+        match answer {
+            Given::Answer(answer) => reply.answer(Arc::new(answer)),
+            Given::Job(job) => office.hand_on(job, reply),
+        }
         log::flush();
     }
 }
 
 impl Office {
     /// With the accounts as they were read at the start; `jwt_key` signs sign-in tokens.
-    pub fn new(home: Home, mailbox: Arc<Mailbox>, jwt_key: &[u8; 32], accounts: Accounts) -> Self {
+    pub fn new(
+        home: Home,
+        mailbox: Arc<Mailbox>,
+        running: Arc<Running>,
+        jwt_key: &[u8; 32],
+        accounts: Accounts,
+    ) -> Self {
         let mut office = Self {
             signer: Signer::new(jwt_key),
             random: SystemRandom::new(),
@@ -62,6 +85,8 @@ impl Office {
             had_admin: false,
             home,
             mailbox,
+            running,
+            exports: Arc::new(()),
         };
         office.refresh_accounts();
         office
@@ -77,29 +102,45 @@ impl Office {
         self.mailbox.snapshot().config.settings().login_ttl
     }
 
-    /// Answers one request.
-    pub fn answer(&mut self, call: &ApiCall) -> ApiAnswer {
+    /// Answers one request, or says how it is answered.
+    pub fn answer(&mut self, call: &ApiCall) -> Given {
         self.refresh_accounts();
-        let answered = self.dispatch(call);
-        answered.unwrap_or_else(ApiError::into_answer)
+        self.dispatch(call).unwrap_or_else(|error| Given::Answer(error.into_answer()))
     }
 
-    fn dispatch(&mut self, call: &ApiCall) -> routes::Answered {
+    fn dispatch(&mut self, call: &ApiCall) -> Result<Given, ApiError> {
         let now_ms = clock::unix_ms();
-        let (route, names) = routes::find(&call.method, &call.path)?;
-        let who = match route.needs {
-            Needs::Nothing => {
-                session::refuse_foreign_page(call, &self.mailbox.snapshot().config.settings().cors_origins)?;
-                None
+        match routes::find(&call.method, &call.path)? {
+            Found::Handler(route, names) => {
+                let who = self.let_in(call, route.needs, now_ms)?;
+                (route.run)(self, &Ask { call, names, who: who.as_ref(), now_ms }).map(Given::Answer)
             }
-            Needs::SignIn => Some(session::who(call, &self.signer, &self.accounts, now_ms)?),
-            Needs::Permission(permission) => {
-                let who = session::who(call, &self.signer, &self.accounts, now_ms)?;
-                who.may(permission)?;
-                Some(who)
+            Found::Question(route, names) => {
+                let who = self.let_in(call, route.needs, now_ms)?;
+                (route.run)(self, &Ask { call, names, who: who.as_ref(), now_ms }).map(Given::Job)
             }
-        };
-        (route.run)(self, &Ask { call, names, who: who.as_ref(), now_ms })
+        }
+    }
+
+    /// Who asks; none where anybody may.
+    fn let_in(&self, call: &ApiCall, needs: Needs, now_ms: u64) -> Result<Option<Who>, ApiError> {
+        if needs == Needs::Nothing {
+            session::refuse_foreign_page(call, &self.mailbox.snapshot().config.settings().cors_origins)?;
+            return Ok(None);
+        }
+        let who = session::who(call, &self.signer, &self.accounts, now_ms)?;
+        if let Needs::Permission(permission) = needs {
+            who.may(permission)?;
+        }
+        Ok(Some(who))
+    }
+
+    /// Leaves an answer to the threads that make reports.
+    fn hand_on(&self, job: Job, reply: Arc<Reply<Arc<ApiAnswer>>>) {
+        if let Err(ToReports::Make(_, reply)) = self.mailbox.send_to_reports(ToReports::Make(job, reply)) {
+            let busy = ApiError::busy("too many reports are being made; try again in a moment");
+            reply.answer(Arc::new(busy.into_answer()));
+        }
     }
 
     /// Reads the accounts again where a file has changed. One with mistakes leaves the old ones in force.

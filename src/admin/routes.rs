@@ -3,9 +3,9 @@
 use super::answer::ApiError;
 use super::ask::Ask;
 use super::office::Office;
-use super::{me, roles, sign_in, users};
+use super::{me, roles, sign_in, system, traces, usage, users};
 use crate::config::account::Permission;
-use crate::mailbox::ApiAnswer;
+use crate::mailbox::{ApiAnswer, Job};
 
 /// What a handler gives.
 pub(super) type Answered = Result<ApiAnswer, ApiError>;
@@ -21,13 +21,19 @@ pub(super) enum Needs {
     Permission(Permission),
 }
 
+/// Answers at once.
+pub(super) type Handler = fn(&mut Office, &Ask<'_>) -> Answered;
+
+/// Looks at the question at once, and leaves the answer to the threads that make reports.
+pub(super) type Question = fn(&Office, &Ask<'_>) -> Result<Job, ApiError>;
+
 /// One route.
-pub(super) struct Route {
+pub(super) struct Route<R: 'static = Handler> {
     method: &'static str,
     /// `*` stands for one name.
     path: &'static [&'static str],
     pub needs: Needs,
-    pub run: fn(&mut Office, &Ask<'_>) -> Answered,
+    pub run: R,
 }
 
 const READ_USERS: Needs = Needs::Permission(Permission::UserRead);
@@ -54,18 +60,51 @@ const ROUTES: &[Route] = &[
     Route { method: "GET", path: &["roles", "*"], needs: READ_USERS, run: roles::show },
     Route { method: "PUT", path: &["roles", "*"], needs: WRITE_USERS, run: roles::change },
     Route { method: "DELETE", path: &["roles", "*"], needs: WRITE_USERS, run: roles::delete },
+    Route { method: "GET", path: &["system", "info"], needs: Needs::Nothing, run: system::info },
 ];
 
-/// Finds the route of a path (`/api/…`, without query) and the names in it.
+/// What may take long. Members of projects may see those of their own: the questions look into it themselves.
+#[rustfmt::skip]
+const QUESTIONS: &[Route<Question>] = &[
+    Route { method: "GET", path: &["usage"], needs: Needs::SignIn, run: usage::stats },
+    Route { method: "GET", path: &["usage", "export"], needs: Needs::SignIn, run: usage::export },
+    Route { method: "GET", path: &["usage", "*"], needs: Needs::SignIn, run: usage::one },
+    Route { method: "GET", path: &["traces"], needs: Needs::SignIn, run: traces::recent },
+    Route { method: "GET", path: &["traces", "*"], needs: Needs::SignIn, run: traces::one },
+];
+
+/// The route of a path, and the names in it.
+pub(super) enum Found {
+    /// One that is answered at once.
+    Handler(&'static Route, Vec<String>),
+    /// One that may take long.
+    Question(&'static Route<Question>, Vec<String>),
+}
+
+/// Finds the route of a path (`/api/…`, without query).
 ///
 /// # Errors
 /// There is none, or none with this method.
-pub(super) fn find(method: &str, path: &str) -> Result<(&'static Route, Vec<String>), ApiError> {
+pub(super) fn find(method: &str, path: &str) -> Result<Found, ApiError> {
+    match find_in(ROUTES, method, path)? {
+        Some((route, names)) => Ok(Found::Handler(route, names)),
+        None => match find_in(QUESTIONS, method, path)? {
+            Some((route, names)) => Ok(Found::Question(route, names)),
+            None => Err(ApiError::not_found("nothing is served at this path")),
+        },
+    }
+}
+
+/// A route of one table, and the names in its path.
+type Match<R> = (&'static Route<R>, Vec<String>);
+
+/// Finds the route in one table; none where the path is not in it.
+fn find_in<R>(routes: &'static [Route<R>], method: &str, path: &str) -> Result<Option<Match<R>>, ApiError> {
     // What HEAD is answered with is a GET's, without body.
     let method = if method == "HEAD" { "GET" } else { method };
     let below = path.strip_prefix("/api/").unwrap_or_default();
     let segments: Vec<&str> = below.strip_suffix('/').unwrap_or(below).split('/').collect();
-    let fits = |route: &&Route| {
+    let fits = |route: &&Route<R>| {
         route.path.len() == segments.len()
             && route.path.iter().zip(&segments).all(|(part, segment)| match *part {
                 "*" => !segment.is_empty(),
@@ -73,22 +112,18 @@ pub(super) fn find(method: &str, path: &str) -> Result<(&'static Route, Vec<Stri
             })
     };
     let mut others = false;
-    for route in ROUTES.iter().filter(fits) {
+    for route in routes.iter().filter(fits) {
         if route.method == method {
             let names = route.path.iter().zip(&segments).filter(|(part, _)| **part == "*");
-            return Ok((route, names.map(|(_, segment)| decode(segment)).collect()));
+            return Ok(Some((route, names.map(|(_, segment)| decode(segment)).collect())));
         }
         others = true;
     }
-    if others {
-        Err(ApiError::no_method())
-    } else {
-        Err(ApiError::not_found("nothing is served at this path"))
-    }
+    if others { Err(ApiError::no_method()) } else { Ok(None) }
 }
 
 /// Decodes `%XX`; what is no UTF-8 after that names nothing.
-fn decode(segment: &str) -> String {
+pub(super) fn decode(segment: &str) -> String {
     let mut out = Vec::with_capacity(segment.len());
     let mut rest = segment.as_bytes();
     while let [byte, after @ ..] = rest {
@@ -118,7 +153,10 @@ mod tests {
     use super::*;
 
     fn found(method: &str, path: &str) -> Option<(Needs, Vec<String>)> {
-        find(method, path).ok().map(|(route, names)| (route.needs, names))
+        find(method, path).ok().map(|found| match found {
+            Found::Handler(route, names) => (route.needs, names),
+            Found::Question(route, names) => (route.needs, names),
+        })
     }
 
     #[test]
@@ -134,6 +172,8 @@ mod tests {
             ("GET", "/api/users/a/b", 404),
             ("PATCH", "/api/users", 405),
             ("GET", "/api/auth/login", 405),
+            ("POST", "/api/usage", 405),
+            ("GET", "/api/usage/a/b", 404),
         ] {
             let error = find(method, path).map(|_| ()).unwrap_err();
             assert_eq!(error.into_answer().status, status, "{method} {path}");
@@ -144,6 +184,7 @@ mod tests {
     fn only_signing_in_is_open_to_anybody() {
         let open = ROUTES.iter().filter(|route| route.needs == Needs::Nothing);
         let paths: Vec<String> = open.map(|route| route.path.join("/")).collect();
-        assert_eq!(paths, ["setup/status", "setup/first-admin", "auth/login", "auth/refresh"]);
+        assert_eq!(paths, ["setup/status", "setup/first-admin", "auth/login", "auth/refresh", "system/info"]);
+        assert!(QUESTIONS.iter().all(|route| route.needs != Needs::Nothing));
     }
 }

@@ -166,7 +166,7 @@ impl FilterArgs {
             model: self.model.clone(),
             provider: self.provider.clone(),
             outcome: self.outcome,
-            call_type: None,
+            ..Filter::default()
         }
     }
 }

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::handover::{self, Doors, Handed};
 use super::service;
 use super::upgrade::Upgrade;
 use super::{StartArgs, fail};
-use crate::admin::{self, Office};
+use crate::admin::{self, Office, Running};
 use crate::auth::Prover;
 use crate::budget::book::Book;
 use crate::cache::Caches;
@@ -22,7 +22,8 @@ use crate::config::settings::{Driver, LogFormat};
 use crate::config::{Env, Settings};
 use crate::control::archive::{self, Archive};
 use crate::control::{self, Control, keeper};
-use crate::mailbox::{Mailbox, ToControl, ToKeeper, ToOffice, ToTraces};
+use crate::limits::REPORTS_THREADS;
+use crate::mailbox::{Mailbox, ToControl, ToKeeper, ToOffice, ToReports, ToTraces};
 use crate::net::driver::DriverChoice;
 use crate::net::listener::Listeners;
 use crate::net::process;
@@ -122,8 +123,11 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let signals = listen_for_signals(&mailbox, &doors, Upgrade::of_this_process(args.demo))?;
     let keys = Arc::new(loaded.keys);
     let keeper = start_keeper(&home, Arc::clone(&keys), &settings, inboxes.keeper, log.thread_end())?;
-    let office = Office::new(home.clone(), Arc::clone(&mailbox), &login_key, loaded.accounts);
+    let running = Arc::new(Running { since: clock::now(), address, cores, driver: OnceLock::new() });
+    let office =
+        Office::new(home.clone(), Arc::clone(&mailbox), Arc::clone(&running), &login_key, loaded.accounts);
     let office = start_office(office, inboxes.office, log.thread_end())?;
+    let reporters = start_reporters(inboxes.reports, &log)?;
     let archive = Archive {
         bounds: settings.traces,
         is_alone: predecessor.is_none(),
@@ -196,7 +200,10 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let mut failed = None;
     for report in reports.iter().take(cores) {
         match report {
-            Ok(kind) => log::info("core ready", &[("driver", Value::Display(&kind))]),
+            Ok(kind) => {
+                log::info("core ready", &[("driver", Value::Display(&kind))]);
+                running.driver.get_or_init(|| kind.to_string());
+            }
             Err(error) => failed = Some(format!("a core cannot run: {error}")),
         }
     }
@@ -228,6 +235,12 @@ fn start(args: &StartArgs) -> Result<(), String> {
     mailbox.finish_office();
     if office.join().is_err() {
         failed.get_or_insert_with(|| "the thread of the management API ended with a panic".to_owned());
+    }
+    for _ in &reporters {
+        mailbox.finish_reports();
+    }
+    if reporters.into_iter().any(|thread| thread.join().is_err()) {
+        failed.get_or_insert_with(|| "a thread that makes reports ended with a panic".to_owned());
     }
     mailbox.send_blocking(ToControl::Finish);
     if control.join().is_err() {
@@ -291,6 +304,23 @@ fn start_office(
             admin::run(office, &inbox);
         })
         .map_err(|error| format!("cannot start the thread of the management API: {error}"))
+}
+
+/// Starts the threads that make reports, behind all others in the kernel's queue.
+fn start_reporters(inbox: Receiver<ToReports>, log: &Log) -> Result<Vec<JoinHandle<()>>, String> {
+    let inbox = Arc::new(Mutex::new(inbox));
+    let start = |number: usize| {
+        let (inbox, log_end) = (Arc::clone(&inbox), log.thread_end());
+        std::thread::Builder::new().name(format!("reports-{number}")).spawn(move || {
+            process::give_way();
+            log::install(log_end);
+            admin::make_reports(&inbox);
+        })
+    };
+    (0..REPORTS_THREADS)
+        .map(start)
+        .collect::<std::io::Result<_>>()
+        .map_err(|error| format!("cannot start a thread that makes reports: {error}"))
 }
 
 /// Starts the thread that keeps traces.

@@ -17,6 +17,11 @@ use crate::provider::{Endpoint, Scheme};
 /// The name under which the environment appears in findings.
 const PLACE: &str = "environment";
 
+/// System and processor that this program was made for.
+pub fn platform() -> String {
+    format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
 /// What was set outside of the files.
 #[derive(Debug, Default)]
 pub struct Env {

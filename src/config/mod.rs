@@ -38,7 +38,9 @@ pub use limit::{Limit, LimitSet, LimitsMode, Metric, Period, RollingUnit, Window
 pub use mistake::{Mistake, Warning};
 pub use model::Model;
 pub use policy::Policy;
-pub use project::{HonorRequestedModel, Project, ProjectModel, ResponseCache, Token, TokenHash, Translation};
+pub use project::{
+    HonorRequestedModel, Member, Project, ProjectModel, ResponseCache, Token, TokenHash, Translation,
+};
 pub use secret::Secret;
 pub use settings::Settings;
 pub use slow_hash::SlowHash;

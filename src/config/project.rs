@@ -83,6 +83,17 @@ pub struct Project {
     pub translation: Translation,
     /// Limits of the whole project.
     pub limits: LimitSet,
+    /// Users who may see it, or more.
+    pub members: Vec<Member>,
+}
+
+/// A user's place in a project.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Id of the user.
+    pub user: String,
+    /// `viewer`, `editor`, `admin`, or the id of a role.
+    pub role: String,
 }
 
 /// Settings of the cache of whole answers.
@@ -274,8 +285,9 @@ impl<'m> Reader<'m> {
             server_timing: f.bool("serverTiming"),
             translation: f.word("translation", &translations).unwrap_or_default(),
             limits: LimitSet::read(f, "budgets"),
+            members: read_members(f),
         };
-        f.also_known(&["description", "members", "autoRouting", "routingModelId", "fallbackRoutingModelIds"]);
+        f.also_known(&["description", "autoRouting", "routingModelId", "fallbackRoutingModelIds"]);
         f.also_known(&["streamFormat", "createdAt", "updatedAt", "encryptedToken", "routing"]);
         f.finish();
         id.map(|_| project)
@@ -406,6 +418,18 @@ impl<'m> Reader<'m> {
         }
         Some(TokenHash::Slow(hash))
     }
+}
+
+fn read_members(f: &Fields<'_>) -> Vec<Member> {
+    let mut members = Vec::new();
+    f.each_object("members", |f| {
+        let user = f.required_string("userId");
+        let role = f.string("role").unwrap_or("viewer").to_owned();
+        f.also_known(&["addedAt", "createdAt", "updatedAt", "email"]);
+        f.finish();
+        members.extend(user.map(|user| Member { user: user.to_owned(), role }));
+    });
+    members
 }
 
 /// Extra projects of tokens must exist, or a typing error would look like a refusal.

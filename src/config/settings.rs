@@ -6,6 +6,7 @@
 //! Source: the project's configuration specification, sections 2 and 3; the deadlines and bounds are this
 //! project's own.
 
+mod logging;
 mod retry;
 mod traces;
 
@@ -26,6 +27,7 @@ use crate::provider::Endpoint;
 use crate::routing::breaker::BreakerRules;
 use crate::routing::retry::RetryRules;
 
+pub use logging::{LogFormat, LogLevel};
 pub use traces::{KeepTraces, TracesSettings};
 
 /// One day in milliseconds: the longest of all deadlines. A longer one is a unit mistaken.
@@ -40,30 +42,6 @@ pub enum Driver {
     IoUring,
     /// epoll.
     Epoll,
-}
-
-/// Least severe level that is logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum LogLevel {
-    /// Everything.
-    Trace,
-    /// What a peer did wrong.
-    Debug,
-    /// The course of things.
-    Info,
-    /// What an operator should look at.
-    Warn,
-    /// Our own faults.
-    Error,
-}
-
-/// Form of a log line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// One JSON object a line.
-    Json,
-    /// For people.
-    Pretty,
 }
 
 /// How much of a trace a stream opens with.
@@ -86,14 +64,6 @@ pub enum OnFull {
     Refuse,
 }
 
-const LOG_LEVELS: [(&str, LogLevel); 5] = [
-    ("trace", LogLevel::Trace),
-    ("debug", LogLevel::Debug),
-    ("info", LogLevel::Info),
-    ("warn", LogLevel::Warn),
-    ("error", LogLevel::Error),
-];
-const LOG_FORMATS: [(&str, LogFormat); 2] = [("json", LogFormat::Json), ("pretty", LogFormat::Pretty)];
 pub(crate) const TRACE_STREAMS: [(&str, TraceStream); 3] =
     [("none", TraceStream::None), ("summary", TraceStream::Summary), ("full", TraceStream::Full)];
 
@@ -303,8 +273,8 @@ impl Settings {
             })
         });
         let host = over.host().or(file_host).unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        let log_level = f.word("logLevel", &LOG_LEVELS);
-        let log_format = f.word("logFormat", &LOG_FORMATS);
+        let log_level = f.word("logLevel", &logging::LEVELS);
+        let log_format = f.word("logFormat", &logging::FORMATS);
         let fallback = if env.is_production { LogFormat::Json } else { LogFormat::Pretty };
         let file_url = f.string("publicUrl").and_then(|url| {
             parse_public_url(url).map_err(|reason| f.mistake("publicUrl", reason, URL_EXPECTED)).ok()
@@ -492,13 +462,13 @@ impl Overrides<'_> {
     fn log_level(&mut self) -> Option<LogLevel> {
         let value = self.env.log_level.as_ref()?;
         self.names.push("logLevel");
-        env::word("ROUTERLY_LOG_LEVEL", value, &LOG_LEVELS, self.mistakes)
+        env::word("ROUTERLY_LOG_LEVEL", value, &logging::LEVELS, self.mistakes)
     }
 
     fn log_format(&mut self) -> Option<LogFormat> {
         let value = self.env.log_format.as_ref()?;
         self.names.push("logFormat");
-        env::word("ROUTERLY_LOG_FORMAT", value, &LOG_FORMATS, self.mistakes)
+        env::word("ROUTERLY_LOG_FORMAT", value, &logging::FORMATS, self.mistakes)
     }
 
     fn wrong(&mut self, variable: &str, found: impl Into<String>, expected: &str) {

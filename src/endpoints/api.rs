@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use crate::clock;
 use crate::gateway::{self, After, Client, Exchange};
+use crate::http1::writer::{CRLF, ChunkHeader, LAST_CHUNK};
 use crate::http1::{Framing, KnownField, RequestHead, writer};
 use crate::limits::API_BODY_BYTES_MAX;
-use crate::mailbox::{ApiAnswer, ApiCall, Reply, ToOffice};
+use crate::mailbox::{ApiAnswer, ApiCall, Piece, Reply, Rest, ToOffice, ToReports};
 use crate::respond::GatewayError;
 use crate::telemetry::access::AccessLine;
 use crate::telemetry::labels::{EndedBy, Endpoint, Outcome};
@@ -104,7 +105,8 @@ async fn send(
     origin: Option<&str>,
     is_preflight: bool,
 ) -> After {
-    let keep_alive = exchange.keeps_alive(client);
+    // A body of unknown length ends with the connection where the client knows no chunks.
+    let keep_alive = exchange.keeps_alive(client) && !(answer.rest.is_some() && client.http10);
     // Pages of others see an answer only where they are named.
     let client = Client { cross_origin: false, ..*client };
     let mut out = exchange.shard.take_head();
@@ -128,16 +130,51 @@ async fn send(
     for (name, value) in &answer.fields {
         writer::own_field(&mut out, name, value.as_bytes());
     }
-    if answer.status == 204 {
+    if let Some(rest) = &answer.rest {
+        writer::own_field(&mut out, "content-type", rest.content_type.as_bytes());
+        if !client.http10 {
+            writer::transfer_encoding_chunked(&mut out);
+        }
+        writer::end(&mut out);
+    } else if answer.status == 204 {
         writer::end(&mut out);
     } else {
         gateway::append_body(&mut out, "application/json", &answer.body, client.is_head);
     }
     let sent = exchange.conn.write_all(&out).await;
     exchange.shard.give_back_head(out);
-    match (sent, keep_alive) {
-        (Err(_), _) => After::Abort,
-        (Ok(()), true) => After::KeepAlive,
-        (Ok(()), false) => After::Close,
+    if sent.is_err() {
+        return After::Abort;
+    }
+    if let Some(rest) = answer.rest.as_ref().filter(|_| !client.is_head)
+        && let Err(cut) = send_rest(exchange, rest, !client.http10).await
+    {
+        return cut;
+    }
+    if keep_alive { After::KeepAlive } else { After::Close }
+}
+
+/// Sends a body while it is made: one piece here, one on its way, whatever its length.
+///
+/// # Errors
+/// The client is gone, or has to see that the body is not complete.
+async fn send_rest(exchange: &mut Exchange<'_>, rest: &Arc<Rest>, is_chunked: bool) -> Result<(), After> {
+    loop {
+        let reply: Arc<Reply<Piece>> = Arc::default();
+        let question = ToReports::More(Arc::clone(rest), Arc::clone(&reply));
+        exchange.shard.mailbox.send_to_reports(question).map_err(|_| After::Reset)?;
+        let sent = match monoio::time::timeout(TIMEOUT, reply.wait()).await {
+            Ok(Piece::Bytes(bytes)) if is_chunked => {
+                let header = ChunkHeader::new(bytes.len() as u64);
+                exchange.conn.write_parts(&[header.as_bytes(), &bytes, CRLF]).await
+            }
+            Ok(Piece::Bytes(bytes)) => exchange.conn.write_all(&bytes).await,
+            Ok(Piece::End) if is_chunked => {
+                return exchange.conn.write_all(LAST_CHUNK).await.map_err(|_| After::Abort);
+            }
+            Ok(Piece::End) => return Ok(()),
+            Ok(Piece::Broken) | Err(_) => return Err(After::Reset),
+        };
+        sent.map_err(|_| After::Abort)?;
     }
 }

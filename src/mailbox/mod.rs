@@ -4,6 +4,7 @@
 
 mod office;
 mod reply;
+mod reports;
 mod traces;
 
 use std::sync::Arc;
@@ -14,10 +15,13 @@ use arc_swap::ArcSwap;
 
 pub use office::{ApiAnswer, ApiCall, Change, Changed, Edit, ToOffice};
 pub use reply::Reply;
+pub use reports::{Job, Piece, Pieces, Rest, ToReports};
 pub use traces::{Question, ToTraces, TraceDesk};
 
 use crate::config::settings::ResponsesSettings;
-use crate::limits::{CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX, OFFICE_QUEUE_MAX, TRACE_QUEUE_MAX};
+use crate::limits::{
+    CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX, OFFICE_QUEUE_MAX, REPORTS_QUEUE_MAX, TRACE_QUEUE_MAX,
+};
 use crate::routing::metrics;
 use crate::snapshot::Snapshot;
 use crate::store::responses::{Missing, Turn};
@@ -110,6 +114,7 @@ pub struct Mailbox {
     to_control: SyncSender<ToControl>,
     to_keeper: SyncSender<ToKeeper>,
     to_office: SyncSender<ToOffice>,
+    to_reports: SyncSender<ToReports>,
     to_traces: SyncSender<ToTraces>,
     /// Where the cores are asked for their recent traces.
     pub traces: TraceDesk,
@@ -124,6 +129,8 @@ pub struct Inboxes {
     pub keeper: Receiver<ToKeeper>,
     /// That of the thread that answers the management API.
     pub office: Receiver<ToOffice>,
+    /// That of the threads that make reports.
+    pub reports: Receiver<ToReports>,
     /// That of the thread that keeps traces.
     pub traces: Receiver<ToTraces>,
 }
@@ -134,6 +141,7 @@ impl Mailbox {
         let (to_control, control) = sync_channel(CONTROL_QUEUE_MAX);
         let (to_keeper, keeper) = sync_channel(KEEPER_QUEUE_MAX);
         let (to_office, office) = sync_channel(OFFICE_QUEUE_MAX);
+        let (to_reports, reports) = sync_channel(REPORTS_QUEUE_MAX);
         let (to_traces, traces) = sync_channel(TRACE_QUEUE_MAX);
         let mailbox = Self {
             generation: AtomicU64::new(first.generation),
@@ -147,10 +155,11 @@ impl Mailbox {
             to_control,
             to_keeper,
             to_office,
+            to_reports,
             to_traces,
             traces: TraceDesk::default(),
         };
-        (Arc::new(mailbox), Inboxes { control, keeper, office, traces })
+        (Arc::new(mailbox), Inboxes { control, keeper, office, reports, traces })
     }
 
     /// Puts a new snapshot in force on all cores.
@@ -268,6 +277,22 @@ impl Mailbox {
     pub fn finish_office(&self) {
         // A closed queue means that it has ended already.
         let _ = self.to_office.send(ToOffice::Finish);
+    }
+
+    /// Hands a message to the threads that make reports, or back where their queue is full.
+    ///
+    /// # Errors
+    /// The message itself.
+    pub fn send_to_reports(&self, message: ToReports) -> Result<(), ToReports> {
+        self.to_reports.try_send(message).map_err(|refused| match refused {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })
+    }
+
+    /// Tells one of the threads that make reports that nothing more will come.
+    pub fn finish_reports(&self) {
+        // A closed queue means that they have ended already.
+        let _ = self.to_reports.send(ToReports::Finish);
     }
 
     /// Tells the thread that keeps responses that nothing more will come.

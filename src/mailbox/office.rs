@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 
-use super::Reply;
+use super::{Reply, Rest};
 use crate::config::Mistake;
 use crate::store::edit::Draft;
 
@@ -64,6 +64,8 @@ pub struct ApiAnswer {
     pub fields: Vec<(&'static str, String)>,
     /// JSON; empty for none.
     pub body: Vec<u8>,
+    /// A body that is made while it is sent, in place of `body`.
+    pub rest: Option<Arc<Rest>>,
 }
 
 impl std::fmt::Debug for ApiAnswer {

@@ -1,6 +1,7 @@
 //! The management API.
 
 mod accounts;
+mod usage;
 
 use serde_json::Value;
 
@@ -16,7 +17,11 @@ pub struct Api {
 
 impl Api {
     pub fn start() -> Self {
-        let home = Home::of(&Setup::demo());
+        Self::of(&Setup::demo())
+    }
+
+    pub fn of(setup: &Setup) -> Self {
+        let home = Home::of(setup);
         Self { gateway: home.start(), home }
     }
 

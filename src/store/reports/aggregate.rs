@@ -31,6 +31,15 @@ pub struct Report {
     pub unreadable: u64,
 }
 
+/// What is summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Scope {
+    /// Everything that is known.
+    All,
+    /// What pages show: neither records that wait in journals nor those that were deleted.
+    Pages,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Sum {
     errors: u64,
@@ -60,16 +69,37 @@ impl Look {
     /// # Errors
     /// From reading the records of hours of which a part is asked for.
     pub fn aggregate(&self, by: GroupBy, filter: &Filter) -> io::Result<Report> {
+        self.sum(by, filter, Scope::All)
+    }
+
+    /// How many records the pages of this filter hold together.
+    ///
+    /// # Errors
+    /// See [`Look::aggregate`].
+    pub fn count(&self, filter: &Filter) -> io::Result<u64> {
+        let report = self.sum(GroupBy::Outcome, filter, Scope::Pages)?;
+        Ok(report.groups.iter().map(|group| group.sums.calls).sum())
+    }
+
+    fn sum(&self, by: GroupBy, filter: &Filter, scope: Scope) -> io::Result<Report> {
         let mut all: BTreeMap<String, Sum> = BTreeMap::new();
         let mut unreadable = self.damaged;
-        for source in &self.sources {
+        if filter.id.is_some() {
+            let mut reader = LineReader::default();
+            for mut line in self.page(filter, None, usize::MAX)?.records {
+                if let Some(reading) = reader.read(&mut line) {
+                    add(&mut all, by, &reading);
+                }
+            }
+        }
+        for source in self.sources.iter().filter(|source| scope == Scope::All || source.file.is_some()) {
             unreadable += source.table.unreadable;
             let mut numbered: HashMap<u32, Sum, FixedState> = HashMap::default();
             if let Some(rows) = filter.on(&source.table) {
                 for (key, sums) in source.table.rows() {
                     let covered = match filter.covers(key.hour) {
                         Covered::Part if source.file.is_none() => {
-                            filter.takes_time(u64::from(key.hour) * HOUR_MS)
+                            filter.id.is_none() && filter.takes_time(u64::from(key.hour) * HOUR_MS)
                         }
                         covered => covered == Covered::All,
                     };
@@ -81,7 +111,7 @@ impl Look {
             for (number, sum) in numbered {
                 all.entry(text(by, &source.table, number)).or_default().merge(&sum);
             }
-            let Some(file) = &source.file else { continue };
+            let Some(file) = source.file.as_ref().filter(|_| filter.id.is_none()) else { continue };
             for (hour, (from, to)) in source.table.spans() {
                 if filter.covers(hour) != Covered::Part {
                     continue;
@@ -94,8 +124,9 @@ impl Look {
                 })?;
             }
         }
+        let waiting = if scope == Scope::All { &self.waiting[..] } else { &[] };
         let mut reader = LineReader::default();
-        for line in self.waiting.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        for line in waiting.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             match reader.read(&mut line.to_vec()) {
                 Some(reading) if filter.takes(&reading) => add(&mut all, by, &reading),
                 Some(_) => {}

@@ -49,6 +49,8 @@ pub struct Filter {
     pub to_ms: Option<u64>,
     /// Id of the project.
     pub project: Option<String>,
+    /// Ids of the projects that the asker may see; none: all.
+    pub projects: Option<Vec<String>>,
     /// Id of the project token.
     pub token: Option<String>,
     /// Id of the model.
@@ -59,6 +61,8 @@ pub struct Filter {
     pub outcome: Option<Outcome>,
     /// Why the model was called.
     pub call_type: Option<CallType>,
+    /// Id of the record, or of the request's trace. Rows know neither: records are read.
+    pub id: Option<String>,
 }
 
 impl Filter {
@@ -70,6 +74,8 @@ impl Filter {
             |wanted: Option<usize>, found: u8| wanted.is_none_or(|index| index == usize::from(found));
         self.takes_time(facts.finished_ms)
             && is(&self.project, reading.ids.project)
+            && self.projects.as_ref().is_none_or(|all| all.iter().any(|one| one == reading.ids.project))
+            && self.id.as_ref().is_none_or(|id| id == reading.id || id == reading.trace)
             && is(&self.token, reading.ids.token)
             && is(&self.model, reading.ids.model)
             && is(&self.provider, reading.ids.provider)
@@ -95,7 +101,7 @@ impl Filter {
             || self.to_ms.is_some_and(|to_ms| to_ms <= start);
         let is_in = self.from_ms.is_none_or(|from_ms| from_ms <= start)
             && self.to_ms.is_none_or(|to_ms| end <= to_ms);
-        match (is_out, is_in) {
+        match (is_out, is_in && self.id.is_none()) {
             (true, _) => Covered::None,
             (_, true) => Covered::All,
             _ => Covered::Part,
@@ -110,6 +116,10 @@ impl Filter {
         };
         Some(RowFilter {
             project: number(&self.project)?,
+            projects: self
+                .projects
+                .as_ref()
+                .map(|projects| projects.iter().filter_map(|project| table.names.find(project)).collect()),
             token: number(&self.token)?,
             model: number(&self.model)?,
             provider: number(&self.provider)?,
@@ -130,6 +140,7 @@ enum Covered {
 /// A [`Filter`] on the rows of a table, but for the time.
 struct RowFilter {
     project: Option<u32>,
+    projects: Option<Vec<u32>>,
     token: Option<u32>,
     model: Option<u32>,
     provider: Option<u32>,
@@ -143,6 +154,7 @@ impl RowFilter {
             wanted.is_none_or(|wanted| wanted == found)
         }
         is(self.project, key.project)
+            && self.projects.as_ref().is_none_or(|projects| projects.contains(&key.project))
             && is(self.token, key.token)
             && is(self.model, key.model)
             && is(self.provider, key.provider)

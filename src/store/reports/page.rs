@@ -71,11 +71,38 @@ impl Look {
         }
         Ok(search.page)
     }
+
+    /// Like [`Look::page`], from the record on that `skip` newer ones come before. Files that only hold some of these are
+    /// passed over by their rows.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn page_from(&self, filter: &Filter, skip: u64, limit: usize) -> io::Result<Page> {
+        let mut search = Search::new(filter, limit);
+        search.skip = skip;
+        for source in self.sources.iter().rev().filter(|source| source.file.is_some()) {
+            if !search.pass_over(source) && search.source(source, u64::MAX)? {
+                break;
+            }
+        }
+        Ok(search.page)
+    }
+
+    /// Records that no page has yet, the newest last: they wait in journals.
+    pub fn waiting(&self, filter: &Filter) -> Vec<Vec<u8>> {
+        let mut reader = LineReader::default();
+        let lines = self.waiting.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let is_asked =
+            |line: &&[u8]| reader.read(&mut line.to_vec()).is_some_and(|reading| filter.takes(&reading));
+        lines.filter(is_asked).map(<[u8]>::to_vec).collect()
+    }
 }
 
 struct Search<'f> {
     filter: &'f Filter,
     limit: usize,
+    /// Records that belong to earlier pages.
+    skip: u64,
     /// Ids as they stand in a line.
     needles: Vec<Finder<'static>>,
     reader: LineReader,
@@ -87,7 +114,7 @@ struct Search<'f> {
 
 impl<'f> Search<'f> {
     fn new(filter: &'f Filter, limit: usize) -> Self {
-        let ids = [&filter.project, &filter.token, &filter.model, &filter.provider];
+        let ids = [&filter.project, &filter.token, &filter.model, &filter.provider, &filter.id];
         let mut texts: Vec<&str> = ids.into_iter().flatten().map(String::as_str).collect();
         texts.extend(filter.outcome.map(|outcome| outcome.as_str()));
         // The rarest first would be best; the longest is a guess at it.
@@ -100,6 +127,7 @@ impl<'f> Search<'f> {
         Self {
             filter,
             limit,
+            skip: 0,
             // A record without the field has no such text; other programs may spell others with escapes.
             needles: texts.iter().filter(|text| is_plain(text)).map(needle).collect(),
             reader: LineReader::default(),
@@ -107,6 +135,24 @@ impl<'f> Search<'f> {
             page: Page::default(),
             last: None,
         }
+    }
+
+    /// Passes over a file whose rows say that all of its records belong to earlier pages; true if it did.
+    fn pass_over(&mut self, source: &Source) -> bool {
+        let Some(rows) = self.filter.on(&source.table).filter(|_| self.skip > 0) else { return false };
+        let mut count = 0_u64;
+        for (key, sums) in source.table.rows().filter(|(key, _)| rows.takes(key)) {
+            match self.filter.covers(key.hour) {
+                Covered::All => count = count.saturating_add(sums.calls),
+                Covered::None => {}
+                Covered::Part => return false,
+            }
+        }
+        let is_before = count <= self.skip;
+        if is_before {
+            self.skip -= count;
+        }
+        is_before
     }
 
     /// Searches one file up to `end`; true when there is enough.
@@ -155,6 +201,10 @@ impl<'f> Search<'f> {
         self.line.extend_from_slice(line.trim_ascii());
         let is_taken = self.reader.read(&mut self.line).is_some_and(|reading| self.filter.takes(&reading));
         if !is_taken {
+            return false;
+        }
+        if self.skip > 0 {
+            self.skip -= 1;
             return false;
         }
         if self.page.records.len() == self.limit {

@@ -84,7 +84,7 @@ fn filter() -> impl Strategy<Value = Filter> {
             model,
             provider,
             outcome,
-            call_type: None,
+            ..Filter::default()
         },
     )
 }
@@ -179,6 +179,33 @@ proptest! {
             }
         }
         prop_assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn pages_are_counted_and_found_by_their_number(
+        records in prop::collection::vec(made(), 0..120), filter in filter(), skip in 0..130_u64, limit in 1..40_usize,
+    ) {
+        let home = home(&records, true);
+        let look = Look::take(home.path()).unwrap();
+        let all = look.page(&filter, None, usize::MAX).unwrap().records;
+        prop_assert_eq!(look.count(&filter).unwrap(), all.len() as u64);
+        let page = look.page_from(&filter, skip, limit).unwrap().records;
+        let expected: Vec<_> = all.into_iter().skip(skip as usize).take(limit).collect();
+        prop_assert_eq!(page, expected);
+    }
+
+    #[test]
+    fn sums_of_one_request_are_those_of_its_records(records in prop::collection::vec(made(), 1..60), number in 0..60_usize) {
+        let home = home(&records, true);
+        let look = Look::take(home.path()).unwrap();
+        let id = format!("r{}", number % records.len());
+        let filter = Filter { id: Some(id), projects: Some(vec!["p0".into(), "p1".into()]), ..Filter::default() };
+        for by in [GroupBy::Model, GroupBy::Day] {
+            let report = look.aggregate(by, &filter).unwrap();
+            let groups: BTreeMap<_, _> =
+                report.groups.into_iter().map(|group| (group.key, (group.errors, group.sums))).collect();
+            prop_assert_eq!(&groups, &recount(home.path(), by, &filter), "{:?}", by);
+        }
     }
 }
 
