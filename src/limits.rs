@@ -90,6 +90,11 @@ pub const UNWRAP_HEAD_BYTES_MAX: usize = 64;
 pub const TRANSLATED_EVENT_BYTES_MAX: usize = 16 * MIB;
 /// Longest answer in one piece that is translated, in bytes. Beyond it: 502. An answer of 128,000 tokens has 1 MiB.
 pub const TRANSLATED_ANSWER_BYTES_MAX: usize = 32 * MIB;
+/// Most bytes of a paused turn that are sent back to its model. Beyond it: the answer ends where it has paused. The results
+/// of ten web searches have about 400 KiB.
+pub const PAUSED_TURN_BYTES_MAX: usize = 4 * MIB;
+/// How often one answer goes on after a pause. Beyond it: it ends there.
+pub const PAUSES_MAX: u32 = 5;
 // --- http1
 
 /// Longest method name of a request, in bytes. Beyond it: 501 and close. The longest registered one has 17.

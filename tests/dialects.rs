@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use routerly::dialect::Dialect;
-use routerly::dialect::loss::{Fate, Feature};
+use routerly::dialect::loss::{Fate, Feature, Row, Saying};
 
 const DIALECTS: [(Dialect, &str); 4] = [
     (Dialect::OpenAiChat, "Chat"),
@@ -45,9 +45,14 @@ A conversation that a provider keeps itself (`previous_response_id` of a Respons
 goes on at that provider alone: a model that does not know the id leads to the next one that is called by Responses, which
 costs a call; name the model to save it. Conversations that the gateway keeps go on anywhere.
 
+A model of Anthropic may pause in the middle of a turn (`pause_turn`), where a built-in tool has much to do. For clients of
+other dialects the gateway has it go on: what it has said is sent back to it, up to five times, and the client sees one
+answer, whose token counts are those of all parts. Each part is an attempt with a record of its own. If a part fails, the
+answer does: in a stream by the error event. What is longer than 4 MiB, and what a limit has no room for, ends where it has
+paused.
+
 Pictures that a model answers with are `images` in Chat Completions, as OpenRouter has them, and `image_generation_call` in
-Responses; a medium that the client's dialect cannot say (any in Messages, sounds and films in all but Gemini) is named in
-the text, in brackets. Only a whole answer in Chat Completions loses the place of a picture between texts.
+Responses.
 
 The rate limits that a provider tells in its head (`x-ratelimit-…`, `anthropic-ratelimit-…`: requests and tokens) are told
 in the family of the client's dialect, `retry-after-ms` and `x-should-retry` as they are. Gemini has none.
@@ -61,6 +66,7 @@ average, which comes within a fifth for text; 1,000 tokens for an image.
 fn document() -> String {
     let mut out = HEAD.to_owned();
     features(&mut out);
+    answers(&mut out);
     pairs(&mut out);
     out
 }
@@ -68,17 +74,26 @@ fn document() -> String {
 fn features(out: &mut String) {
     out.push_str("## Features\n\nWho can say it, and what becomes of it on the way to a model that is called in each dialect.\n\n");
     out.push_str("| Feature | Said by | Chat | Responses | Anthropic | Gemini | Note |\n|---|---|---|---|---|---|---|\n");
-    for feature in Feature::ALL {
-        let row = feature.row();
-        let said: Vec<&str> = DIALECTS
-            .iter()
-            .filter(|(dialect, _)| row.said_by[dialect.column()])
-            .map(|(_, name)| *name)
-            .collect();
-        let said = if said.len() == DIALECTS.len() { "all".to_owned() } else { said.join(", ") };
-        let fates = DIALECTS.map(|(dialect, _)| feature.fate(dialect).as_str()).join(" | ");
-        let _ = writeln!(out, "| `{}` | {said} | {fates} | {} |", row.name, row.note);
-    }
+    Feature::ALL.iter().for_each(|feature| row(out, &feature.row()));
+}
+
+fn answers(out: &mut String) {
+    out.push_str(
+        "\n## Answers\n\nWhich models can say it, and what becomes of it on the way to a client of each dialect. What is changed is\n\
+         reported with whole answers; the head of a stream has gone before.\n\n",
+    );
+    out.push_str(
+        "| What | Said by | Chat | Responses | Anthropic | Gemini | Note |\n|---|---|---|---|---|---|---|\n",
+    );
+    Saying::ALL.iter().for_each(|saying| row(out, &saying.row()));
+}
+
+fn row(out: &mut String, row: &Row) {
+    let said: Vec<&str> =
+        DIALECTS.iter().filter(|(dialect, _)| row.said_by[dialect.column()]).map(|(_, name)| *name).collect();
+    let said = if said.len() == DIALECTS.len() { "all".to_owned() } else { said.join(", ") };
+    let fates = DIALECTS.map(|(dialect, _)| row.fates[dialect.column()].as_str()).join(" | ");
+    let _ = writeln!(out, "| `{}` | {said} | {fates} | {} |", row.name, row.note);
 }
 
 fn pairs(out: &mut String) {

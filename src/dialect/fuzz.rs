@@ -62,7 +62,7 @@ pub fn translate(input: &[u8]) {
         0 => translate_request(from, to, rest),
         1 => {
             let mut out = Vec::new();
-            if pair.answer(rest, &Undo::default(), &mut client(), &mut out).is_ok() {
+            if pair.answer(&[], rest, &Undo::default(), &mut client(), &mut out).is_ok() {
                 assert!(is_json(&out), "{}", String::from_utf8_lossy(&out));
             }
         }

@@ -153,7 +153,7 @@ fn a_whole_answer_has_them() {
         };
         let (mut client, mut out) = (client(), Vec::new());
         let pair = Pair { from, vendor: Vendor::Other, to };
-        pair.answer(body.to_string().as_bytes(), &Undo::default(), &mut client, &mut out).unwrap();
+        pair.answer(&[], body.to_string().as_bytes(), &Undo::default(), &mut client, &mut out).unwrap();
         let out: Value = serde_json::from_slice(&out).unwrap();
         let found = match to {
             Dialect::OpenAiChat => &out["choices"][0]["logprobs"],
@@ -254,7 +254,7 @@ fn those_of_a_refusal_stand_beside_it() {
         "message": {"role": "assistant", "content": null, "refusal": "No"}, "logprobs": {"content": null, "refusal": refused}}]});
     let (mut client, mut out) = (client(), Vec::new());
     let pair = Pair { from: Dialect::OpenAiChat, vendor: Vendor::Other, to: Dialect::Gemini };
-    pair.answer(body.to_string().as_bytes(), &Undo::default(), &mut client, &mut out).unwrap();
+    pair.answer(&[], body.to_string().as_bytes(), &Undo::default(), &mut client, &mut out).unwrap();
     let out: Value = serde_json::from_slice(&out).unwrap();
     assert_eq!(read(Dialect::Gemini, &out["candidates"][0]["logprobsResult"]), said());
 }

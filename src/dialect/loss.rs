@@ -1,4 +1,5 @@
-//! What becomes of each feature of a request in each dialect: the one table that the codecs act on.
+//! What becomes of each feature of a request in each dialect: the one table that the codecs act on. And of answers:
+//! [`Saying`].
 //!
 //! `docs/dialects.md` is written from it. A row says what a *writer* does with the feature; a pair of dialects loses what
 //! the reader's dialect can say and the writer's row does not carry. Same dialect in and out never comes here. Rules: the
@@ -54,16 +55,17 @@ pub struct Row {
     pub note: &'static str,
 }
 
-macro_rules! features {
-    ($($(#[doc = $doc:literal])+ $feature:ident $name:literal $said_by:literal [$chat:ident $responses:ident $anthropic:ident $gemini:ident] $note:literal,)+) => {
-        /// Something a request can ask for that not every dialect can say.
+/// A table: its enum, and under each of its names a row.
+macro_rules! table {
+    ($(#[doc = $about:literal])+ $table:ident; $($(#[doc = $doc:literal])+ $feature:ident $name:literal $said_by:literal [$chat:ident $responses:ident $anthropic:ident $gemini:ident] $note:literal,)+) => {
+        $(#[doc = $about])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum Feature {
+        pub enum $table {
             $($(#[doc = $doc])+ $feature,)+
         }
 
-        impl Feature {
-            /// Every feature, in the order of the table.
+        impl $table {
+            /// All of them, in the order of the table.
             pub const ALL: &'static [Self] = &[$(Self::$feature,)+];
 
             /// Its row.
@@ -81,7 +83,13 @@ macro_rules! features {
     };
 }
 
-features! {
+mod answer;
+
+pub use answer::Saying;
+
+table! {
+    /// Something a request can ask for that not every dialect can say.
+    Feature;
     /// A number.
     Temperature "temperature" "CRAG" [Depends Depends Depends Carried] "Anthropic: above 1 is clamped to 1 (changed); dropped for models that refuse sampling parameters",
     /// A number.
@@ -230,8 +238,6 @@ features! {
     ThinkingBudget "thinking_budget" "CAG" [Changed Changed Depends Depends] "becomes an effort; clamped to the model's range (changed)",
     /// Whether thoughts are shown.
     ThinkingShown "thinking_shown" "CRAG" [Silent Carried Carried Carried] "",
-    /// An answer that pauses in the middle of a turn.
-    PausedTurn "pause_turn" "A" [Changed Changed Carried Changed] "of an answer: a model that pauses in the work of a built-in tool has ended for clients of other dialects, who may ask it to go on; a whole answer says so, a stream cannot",
     /// A speed hint of Anthropic.
     Speed "speed" "A" [Dropped Dropped Carried Dropped] "",
     /// A member that no reader knows.
@@ -350,11 +356,15 @@ impl Losses {
         Ok(())
     }
 
-    /// Reports of an answer, which is there already, that `feature` was changed.
-    pub fn note(&mut self, feature: Feature) {
-        let name = feature.row().name;
-        if !self.changed.contains(&name) {
-            self.changed.push(name);
+    /// Reports what a client of `client` does not get of an answer, which is there already: nothing is refused any more.
+    pub fn note(&mut self, saying: Saying, client: Dialect) {
+        let name = saying.row().name;
+        match saying.fate(client) {
+            Fate::Changed if !self.changed.contains(&name) => self.changed.push(name),
+            Fate::Dropped if !self.dropped.iter().any(|known| known == name) => {
+                self.dropped.push(name.to_owned())
+            }
+            _ => {}
         }
     }
 
@@ -442,6 +452,17 @@ mod tests {
     }
 
     #[test]
+    fn what_an_answer_lost_is_reported_once_and_never_refused() {
+        let mut losses = Losses::new(Dialect::AnthropicMessages, true);
+        for saying in [Saying::PausedTurn, Saying::Image, Saying::PausedTurn] {
+            losses.note(saying, Dialect::OpenAiChat);
+        }
+        assert_eq!(losses.header_value(), "changed=pause_turn");
+        losses.note(Saying::Image, Dialect::AnthropicMessages);
+        assert_eq!(losses.header_value(), "changed=pause_turn,image");
+    }
+
+    #[test]
     fn strict_refuses_what_would_be_lost() {
         let mut losses = Losses::new(Dialect::OpenAiResponses, true);
         assert_eq!(losses.meet(Feature::Seed).unwrap_err().field, "seed");
@@ -451,8 +472,8 @@ mod tests {
 
     #[test]
     fn rows_that_depend_or_change_say_on_what() {
-        for feature in Feature::ALL {
-            let row = feature.row();
+        let answers = Saying::ALL.iter().map(|saying| saying.row());
+        for row in Feature::ALL.iter().map(|feature| feature.row()).chain(answers) {
             let needs = row.fates.iter().any(|fate| matches!(fate, Fate::Depends | Fate::Changed));
             assert!(!needs || !row.note.is_empty(), "{}", row.name);
             assert!(row.said_by.contains(&true), "{}", row.name);

@@ -144,7 +144,7 @@ fn what_gemini_shows_is_seen_or_named() {
         let pair = Pair { from: Dialect::Gemini, vendor: Vendor::Google, to };
         let body = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]});
         let (mut client_of, mut out) = (client(), Vec::new());
-        pair.answer(body.to_string().as_bytes(), &Undo::default(), &mut client_of, &mut out).unwrap();
+        pair.answer(&[], body.to_string().as_bytes(), &Undo::default(), &mut client_of, &mut out).unwrap();
         assert_eq!(whole(to, &serde_json::from_slice(&out).unwrap()), expected(to, false), "{to:?}");
 
         let mut stream = StreamTranslation::new(pair, Undo::default(), client(), Ids::new(2), false);

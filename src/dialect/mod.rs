@@ -22,12 +22,14 @@ mod needs;
 mod openai;
 pub mod openai_chat;
 pub mod openai_responses;
+pub mod paused;
 mod proof;
 pub mod rate_limits;
 pub mod refusal;
 mod repeat;
 mod shape;
 mod sight;
+pub mod stream;
 mod tap;
 mod tool_names;
 pub mod trace;
@@ -107,4 +109,18 @@ pub struct Usage {
     pub cache_write: u64,
     /// Part of `output` that was spent on reasoning.
     pub reasoning: u64,
+}
+
+impl Usage {
+    /// What two calls have used together.
+    #[must_use]
+    pub fn and(self, more: Self) -> Self {
+        Self {
+            input: self.input.saturating_add(more.input),
+            output: self.output.saturating_add(more.output),
+            cached_input: self.cached_input.saturating_add(more.cached_input),
+            cache_write: self.cache_write.saturating_add(more.cache_write),
+            reasoning: self.reasoning.saturating_add(more.reasoning),
+        }
+    }
 }

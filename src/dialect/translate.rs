@@ -7,9 +7,11 @@ use super::context::{ClientContext, Ids, TargetModel, Undo};
 use super::error::{ErrorBody, write_error};
 use super::inline::{self, Fetched, Wanted};
 use super::ir::{Answer, Event, Fault, FaultCase, Finish, Request, Text, Vendor};
-use super::loss::{BadRequest, Losses};
+use super::loss::{BadRequest, Losses, Saying};
+use super::paused::Collector;
+use super::stream::{Reader, Writer};
 use super::undo::UndoStream;
-use super::{Dialect, ProofKey, anthropic, gemini, openai_chat, openai_responses};
+use super::{Dialect, ProofKey, Usage, anthropic, gemini, openai_chat, openai_responses};
 use super::{count, estimate};
 use crate::json::write::object;
 use crate::limits::TRANSLATED_EVENT_BYTES_MAX;
@@ -47,6 +49,8 @@ pub struct Translated {
     pub stream_usage: bool,
     /// Whether a chat client reads `function_call`.
     pub legacy_functions: bool,
+    /// Whether the answer may pause in the middle of a turn; see [`super::paused`].
+    pub may_pause: bool,
 }
 
 impl Ask<'_> {
@@ -90,6 +94,7 @@ impl Ask<'_> {
             stream: request.stream,
             stream_usage: request.stream_usage,
             legacy_functions: request.legacy_functions,
+            may_pause: dialect == Dialect::AnthropicMessages && request.web_search.is_some(),
         })
     }
 
@@ -203,19 +208,24 @@ pub struct Pair {
 }
 
 impl Pair {
-    /// Appends the client's form of a whole answer, which came with a status of success. Whether the answer has paused in
-    /// the middle of a turn, which the client's dialect has no word for.
+    /// Appends the client's form of a whole answer, which came with a status of success, after what it has `said` before it
+    /// paused and went on. Returns what of it the client does not get.
     ///
     /// # Errors
     /// The body is an error all the same, or is none that can be read.
     pub fn answer(
         &self,
+        said: &[Vec<u8>],
         body: &[u8],
         undo: &Undo,
         client: &mut ClientContext,
         out: &mut Vec<u8>,
-    ) -> Result<bool, Fault<'static>> {
-        let mut answer = read_answer(self.from, self.vendor, body)?;
+    ) -> Result<Vec<Saying>, Fault<'static>> {
+        let mut bodies = said.iter().map(Vec::as_slice).chain([body]);
+        let mut answer = read_answer(self.from, self.vendor, bodies.next().unwrap_or(body))?;
+        for body in bodies {
+            answer.goes_on(read_answer(self.from, self.vendor, body)?);
+        }
         undo.answer(&mut answer);
         match self.to {
             Dialect::OpenAiChat => openai_chat::write_answer(&answer, client, out),
@@ -223,8 +233,7 @@ impl Pair {
             Dialect::AnthropicMessages => anthropic::write_answer(&answer, client, out),
             Dialect::Gemini => gemini::write_answer(&answer, client, out),
         }
-        let has_paused = answer.choices.iter().any(|choice| choice.finish == Finish::Paused);
-        Ok(has_paused && self.to != Dialect::AnthropicMessages)
+        Ok(Saying::lost(&answer, self.to))
     }
 
     /// What an answer with a status of failure says.
@@ -281,9 +290,34 @@ struct Line {
     reader: Reader,
     undo: UndoStream,
     writer: Writer,
+    pause: Option<Pause>,
     end: Option<End>,
     /// Something of the answer itself has been written.
     started: bool,
+}
+
+/// What is kept of an answer that may pause.
+#[derive(Debug, Default)]
+struct Pause {
+    collector: Collector,
+    /// It has paused: how that would be said if it does not go on.
+    finish: Option<Event<'static>>,
+    /// The tokens of its parts so far.
+    before: Usage,
+    /// Of the part that has paused.
+    last: Usage,
+    /// It has gone on: the answer has begun before.
+    goes_on: bool,
+}
+
+/// What the client gets of an event.
+enum Passage {
+    /// All of it.
+    Open,
+    /// Other counts.
+    Usage(Usage),
+    /// Nothing.
+    Shut,
 }
 
 /// How a stream ended.
@@ -293,22 +327,6 @@ enum End {
     Failed(Fault<'static>),
 }
 
-#[derive(Debug)]
-enum Reader {
-    Chat(Box<openai_chat::StreamReader>),
-    Responses(Box<openai_responses::StreamReader>),
-    Anthropic(Box<anthropic::StreamReader>),
-    Gemini(Box<gemini::StreamReader>),
-}
-
-#[derive(Debug)]
-enum Writer {
-    Chat(Box<openai_chat::StreamWriter>),
-    Responses(Box<openai_responses::StreamWriter>),
-    Anthropic(Box<anthropic::StreamWriter>),
-    Gemini(Box<gemini::StreamWriter>),
-}
-
 /// Bytes of an error document in place of a stream that are looked into.
 const DOCUMENT_BYTES_MAX: usize = 64 * crate::limits::KIB;
 
@@ -316,34 +334,55 @@ impl StreamTranslation {
     /// At the first byte of a stream. `ids` makes those that the provider does not give.
     /// `array`: a Gemini client wants its stream as one array.
     pub fn new(pair: Pair, undo: Undo, client: ClientContext, ids: Ids, array: bool) -> Self {
-        let vendor = pair.vendor;
-        let reader = match pair.from {
-            Dialect::OpenAiChat => Reader::Chat(Box::new(openai_chat::StreamReader::new(vendor, ids))),
-            Dialect::OpenAiResponses => {
-                Reader::Responses(Box::new(openai_responses::StreamReader::new(vendor, ids)))
-            }
-            Dialect::AnthropicMessages => {
-                Reader::Anthropic(Box::new(anthropic::StreamReader::new(vendor, ids)))
-            }
-            Dialect::Gemini => Reader::Gemini(Box::new(gemini::StreamReader::new(vendor, ids))),
-        };
-        let writer = match pair.to {
-            Dialect::OpenAiChat => Writer::Chat(Box::new(openai_chat::StreamWriter::new(client))),
-            Dialect::OpenAiResponses => {
-                Writer::Responses(Box::new(openai_responses::StreamWriter::new(client)))
-            }
-            Dialect::AnthropicMessages => Writer::Anthropic(Box::new(anthropic::StreamWriter::new(client))),
-            Dialect::Gemini => {
-                let framing = if array { gemini::Framing::JsonArray } else { gemini::Framing::Sse };
-                Writer::Gemini(Box::new(gemini::StreamWriter::new(client, framing)))
-            }
-        };
+        let reader = Reader::new(pair.from, pair.vendor, ids);
+        let writer = Writer::new(pair.to, client, array);
         Self {
             from: pair.from,
             observer: Observer::with_limit(TRANSLATED_EVENT_BYTES_MAX),
-            line: Line { reader, undo: UndoStream::new(undo), writer, end: None, started: false },
+            line: Line {
+                reader,
+                undo: UndoStream::new(undo),
+                writer,
+                pause: None,
+                end: None,
+                started: false,
+            },
             document: None,
             begun: false,
+        }
+    }
+
+    /// The answer may pause: it is then held open; see [`StreamTranslation::take_paused`].
+    pub fn may_pause(&mut self) {
+        self.line.pause = Some(Pause::default());
+    }
+
+    /// Whether the provider's stream has ended with a pause.
+    pub fn is_paused(&self) -> bool {
+        self.line.pause.as_ref().is_some_and(|pause| pause.finish.is_some())
+    }
+
+    /// The blocks that a paused answer has said since it was asked last, joined by commas; `None` if they are not all there.
+    pub fn take_paused(&mut self) -> Option<Vec<u8>> {
+        let pause = self.line.pause.as_mut().filter(|pause| pause.finish.is_some())?;
+        pause.collector.take()
+    }
+
+    /// The paused answer goes on: what is fed next are the first bytes of another stream of the same provider.
+    pub fn go_on(&mut self, vendor: Vendor, ids: Ids) {
+        let Some(pause) = &mut self.line.pause else { return };
+        *pause = Pause { before: pause.before.and(pause.last), goes_on: true, ..Pause::default() };
+        self.line.reader = Reader::new(self.from, vendor, ids);
+        self.observer = Observer::with_limit(TRANSLATED_EVENT_BYTES_MAX);
+        self.begun = false;
+    }
+
+    /// The paused answer does not go on: appends its end.
+    pub fn stay_paused(&mut self, out: &mut Vec<u8>) {
+        let Some(pause) = self.line.pause.take() else { return };
+        let usage = Event::Usage(pause.before.and(pause.last));
+        for event in pause.finish.into_iter().chain([usage, Event::End]) {
+            self.line.put(&event, out);
         }
     }
 
@@ -409,30 +448,28 @@ impl Line {
         if self.end.is_some() {
             return;
         }
-        let Self { reader, undo, writer, end, started } = self;
-        let mut emit =
-            |event: Event<'_>| undo.event(event, &mut |event| pass(writer, end, started, event, out));
-        match reader {
-            Reader::Chat(reader) => reader.event(event.name, &event.data, &mut emit),
-            Reader::Responses(reader) => reader.event(event.name, &event.data, &mut emit),
-            Reader::Anthropic(reader) => reader.event(event.name, &event.data, &mut emit),
-            Reader::Gemini(reader) => reader.event(event.name, &event.data, &mut emit),
+        let Self { reader, undo, writer, pause, end, started } = self;
+        if let Some(pause) = pause {
+            pause.collector.event(event);
         }
+        let mut emit = |event: Event<'_>| {
+            undo.event(event, &mut |event| match pause.as_mut().map_or(Passage::Open, |p| p.pass(event)) {
+                Passage::Open => pass(writer, end, started, event, out),
+                Passage::Usage(usage) => pass(writer, end, started, &Event::Usage(usage), out),
+                Passage::Shut => {}
+            });
+        };
+        reader.event(event, &mut emit);
     }
 
     fn end_of_body(&mut self, out: &mut Vec<u8>) {
-        if self.end.is_some() {
+        if self.end.is_some() || self.pause.as_ref().is_some_and(|pause| pause.finish.is_some()) {
             return;
         }
-        let Self { reader, undo, writer, end, started } = self;
+        let Self { reader, undo, writer, end, started, .. } = self;
         let mut emit =
             |event: Event<'_>| undo.event(event, &mut |event| pass(writer, end, started, event, out));
-        match reader {
-            Reader::Chat(reader) => reader.end(&mut emit),
-            Reader::Responses(reader) => reader.end(&mut emit),
-            Reader::Anthropic(reader) => reader.end(&mut emit),
-            Reader::Gemini(reader) => reader.end(&mut emit),
-        }
+        reader.end(&mut emit);
         debug_assert!(self.end.is_some(), "a reader ends every stream");
     }
 
@@ -444,6 +481,26 @@ impl Line {
 
     fn put(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         pass(&mut self.writer, &mut self.end, &mut self.started, event, out);
+    }
+}
+
+impl Pause {
+    /// What the client gets of an event: nothing of a pause and what follows it, nor of a second beginning.
+    fn pass(&mut self, event: &Event<'_>) -> Passage {
+        match event {
+            Event::Finish { choice, finish: Finish::Paused } => {
+                self.finish = Some(Event::Finish { choice: *choice, finish: Finish::Paused });
+                Passage::Shut
+            }
+            Event::Usage(usage) if self.finish.is_some() => {
+                self.last = *usage;
+                Passage::Shut
+            }
+            Event::Usage(usage) => Passage::Usage(self.before.and(*usage)),
+            Event::End if self.finish.is_some() => Passage::Shut,
+            Event::Start { .. } if self.goes_on => Passage::Shut,
+            _ => Passage::Open,
+        }
     }
 }
 
@@ -464,12 +521,7 @@ fn pass(
         Event::End => *end = Some(End::Complete),
         _ => {}
     }
-    match writer {
-        Writer::Chat(writer) => writer.event(event, out),
-        Writer::Responses(writer) => writer.event(event, out),
-        Writer::Anthropic(writer) => writer.event(event, out),
-        Writer::Gemini(writer) => writer.event(event, out),
-    }
+    writer.event(event, out);
     *started |= out.len() > written && !matches!(event, Event::Fail(_));
 }
 

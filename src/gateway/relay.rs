@@ -340,6 +340,15 @@ impl<'a> Relay<'a> {
         }
     }
 
+    /// The same answer goes on in another body of the provider's, whose usage is settled by itself. Returns the one before.
+    pub(super) fn go_on(&mut self, source: Source) -> Source {
+        if let (Some(tap), Some(dialect)) = (&mut self.tap, self.how.dialect) {
+            tap.reset(dialect, self.is_events);
+        }
+        self.settled = false;
+        std::mem::replace(&mut self.source, source)
+    }
+
     pub(super) fn watch(&mut self, payload: &[u8]) {
         if let Some(tap) = &mut self.tap {
             tap.feed(payload);

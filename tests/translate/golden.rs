@@ -215,7 +215,7 @@ fn show_answer(recording: &Recording, from: Dialect, to: Dialect, page: &mut Str
         return;
     }
     let fault = match recording.status {
-        200 => pair.answer(&recording.answer, &Default::default(), &mut client, &mut out).err(),
+        200 => pair.answer(&[], &recording.answer, &Default::default(), &mut client, &mut out).err(),
         status => Some(pair.fault(status, &recording.answer)),
     };
     let status = match &fault {

@@ -8,6 +8,7 @@ mod kept;
 mod loops;
 mod media;
 mod pairs;
+mod paused;
 mod provider;
 mod recorded;
 mod requests;

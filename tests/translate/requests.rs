@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::client::{self, Ask};
 use super::{Dialect, gateway_to, pairs, provider};
 use crate::support::http::Message;
-use crate::support::upstream::behaviour::{answers, json_answer};
 use crate::support::{MockUpstream, Setup, TOKEN};
 
 /// Sends a request of `from` and returns what the provider of `to` got.
@@ -134,20 +133,6 @@ fn a_named_model_comes_first_then_those_that_speak_the_client_s_dialect() {
         body["model"] = name.into();
         let response = gateway.call(client::request_of(from, false, "", &body)).expect(200);
         assert_eq!(response.field("x-routerly-model"), Some(expected), "{from:?} {name}");
-    }
-}
-
-#[test]
-fn a_turn_that_pauses_is_reported() {
-    let paused = json!({"id": "m", "type": "message", "role": "assistant", "model": "c", "stop_sequence": null,
-        "content": [{"type": "text", "text": "Let me see"}], "stop_reason": "pause_turn",
-        "usage": {"input_tokens": 1, "output_tokens": 1}});
-    let upstream = MockUpstream::with(answers(json_answer(200, &paused.to_string())));
-    let gateway = gateway_to(&upstream, Dialect::Anthropic).start();
-    for from in [Dialect::Chat, Dialect::Responses, Dialect::Gemini] {
-        let response = gateway.call(client::request(from, Ask::default(), "")).expect(200);
-        assert_eq!(response.field("x-routerly-translation"), Some("changed=pause_turn"), "{from:?}");
-        assert_eq!(client::seen(from, &response).finish, "stop");
     }
 }
 

@@ -60,14 +60,15 @@ fn rows() -> Vec<Row> {
         samples.iter().map(|sample| sample.cpu_us_per_event).collect()
     }
     let untranslated =
-        Target::OwnRatio { most: 1.5, to: "untranslated", base: |m| cpu_event(&m.untranslated) };
+        || Target::OwnRatio { most: 1.5, to: "untranslated", base: |m| cpu_event(&m.untranslated) };
     let ten_tokens = Target::OwnRatio { most: 1.05, to: "10 tokens", base: |m| cpu(&m.few) };
     let row = |what, unit, digits, target, values| Row { what, unit, digits, target, values };
     vec![
         row("CPU per request, 32 connections", "µs", 2, Target::Ratio(0.80), |m| cpu(&m.unary32)),
         row("CPU per request, 256 connections", "µs", 2, Target::Ratio(0.80), |m| cpu(&m.unary256)),
         row("CPU per event, 1,000 streams, 20 ms", "µs", 2, Target::Ratio(0.85), |m| cpu_event(&m.streams)),
-        row("CPU per event, Anthropic → chat", "µs", 2, untranslated, |m| cpu_event(&m.translated)),
+        row("CPU per event, chat → Anthropic", "µs", 2, untranslated(), |m| cpu_event(&m.to_anthropic)),
+        row("CPU per event, messages → OpenAI", "µs", 2, untranslated(), |m| cpu_event(&m.to_chat)),
         row("CPU per request, 100,000 tokens", "µs", 2, ten_tokens, |m| cpu(&m.grown)),
         row("p50, 1 connection", "µs", 1, Target::Ratio(1.00), |m| {
             m.latency.iter().map(|sample| sample.p50_us).collect()
@@ -240,9 +241,11 @@ fn write_details(text: &mut String, entries: &[Entry]) {
         }
     }
     type StreamPhase = (&'static str, fn(&Measured) -> &Vec<Streams>);
-    let streams: [StreamPhase; 3] = [
+    let streams: [StreamPhase; 5] = [
         ("1,000 streams", |m| &m.streams),
-        ("translated", |m| &m.translated),
+        ("untranslated", |m| &m.untranslated),
+        ("chat → Anthropic", |m| &m.to_anthropic),
+        ("messages → OpenAI", |m| &m.to_chat),
         ("10,000 streams", |m| &m.many),
     ];
     for (phase, samples) in streams {

@@ -32,9 +32,12 @@ pub struct Measured {
     pub unary256: Vec<Unary>,
     pub latency: Vec<Unary>,
     pub streams: Vec<Streams>,
-    /// Same dialect, measured in turn with the next.
+    /// Same dialect, measured in turn with the next two.
     pub untranslated: Vec<Streams>,
-    pub translated: Vec<Streams>,
+    /// Chat client, Anthropic provider.
+    pub to_anthropic: Vec<Streams>,
+    /// Messages client, chat provider.
+    pub to_chat: Vec<Streams>,
     pub many: Vec<Streams>,
     /// With few projects and tokens, measured in turn with the next.
     pub few: Vec<Unary>,
@@ -51,7 +54,8 @@ impl Measured {
     pub fn errors(&self) -> u64 {
         let unary = [&self.unary32, &self.unary256, &self.latency, &self.few, &self.grown];
         let unary = unary.into_iter().flatten().map(|s| s.errors);
-        let streams = [&self.streams, &self.untranslated, &self.translated, &self.many].into_iter().flatten();
+        let streams = [&self.streams, &self.untranslated, &self.to_anthropic, &self.to_chat, &self.many];
+        let streams = streams.into_iter().flatten();
         unary.chain(streams.map(|sample| sample.errors)).sum()
     }
 }
@@ -278,21 +282,24 @@ impl Drop for MockProcess {
     }
 }
 
-/// Chat client, Anthropic provider: through the gateway alone, if it translates.
+/// A chat client of an Anthropic provider, and the reverse: through the gateway alone, if it translates.
 fn translated_row(options: &Run, engine: &mut Engine, entries: &mut [Entry]) -> io::Result<()> {
     for entry in entries.iter_mut().filter(|entry| entry.proxy.kind == Kind::Gateway) {
-        let probe = StreamPlan { streams: 1, provider: Dialect::Anthropic, ..stream_plan(100 * MS) };
-        let probe = measure::streams(engine, &entry.proxy, probe)?;
-        if probe.errors > 0 || probe.completed == 0 {
-            eprintln!("row 'translated' left out: {}", probe.first_error.unwrap_or_default());
-            return Ok(());
+        for (client, provider) in [(Dialect::Chat, Dialect::Anthropic), (Dialect::Anthropic, Dialect::Chat)] {
+            let probe = StreamPlan { streams: 1, client, provider, ..stream_plan(100 * MS) };
+            let probe = measure::streams(engine, &entry.proxy, probe)?;
+            if probe.errors > 0 || probe.completed == 0 {
+                eprintln!("row 'translated' left out: {}", probe.first_error.unwrap_or_default());
+                return Ok(());
+            }
         }
         for _ in 0..options.rounds.min(5) {
-            for (provider, out) in [
-                (Dialect::Chat, &mut entry.measured.untranslated),
-                (Dialect::Anthropic, &mut entry.measured.translated),
+            for (client, provider, out) in [
+                (Dialect::Chat, Dialect::Chat, &mut entry.measured.untranslated),
+                (Dialect::Chat, Dialect::Anthropic, &mut entry.measured.to_anthropic),
+                (Dialect::Anthropic, Dialect::Chat, &mut entry.measured.to_chat),
             ] {
-                let plan = StreamPlan { provider, ..stream_plan(SECOND) };
+                let plan = StreamPlan { client, provider, ..stream_plan(SECOND) };
                 out.push(measure::streams(engine, &entry.proxy, plan)?);
             }
         }

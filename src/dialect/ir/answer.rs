@@ -20,6 +20,21 @@ pub struct Answer<'a> {
     pub usage: Option<Usage>,
 }
 
+impl<'a> Answer<'a> {
+    /// Appends what the same model said when it was asked to go on.
+    pub fn goes_on(&mut self, more: Self) {
+        for (choice, more) in self.choices.iter_mut().zip(more.choices) {
+            choice.parts.extend(more.parts);
+            choice.logprobs.extend(more.logprobs);
+            choice.finish = more.finish;
+        }
+        self.usage = match (self.usage, more.usage) {
+            (Some(usage), Some(more)) => Some(usage.and(more)),
+            (usage, more) => usage.or(more),
+        };
+    }
+}
+
 /// One of the answers to one request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Choice<'a> {

@@ -8,7 +8,9 @@ use crate::dialect::error::{ErrorBody, StreamPosition, write_stream_error};
 use crate::dialect::ir::{Fault as ProviderFault, FaultCase};
 use crate::dialect::translate::StreamTranslation;
 use crate::dialect::{Dialect, UsageTap};
+use crate::gateway::answer::BodyKind;
 use crate::gateway::array::ArrayFrame;
+use crate::gateway::attempt::AttemptError;
 use crate::gateway::exchange::{After, Exchange};
 use crate::gateway::ledger::{Ending, Ledger};
 use crate::gateway::local;
@@ -70,6 +72,11 @@ impl Retelling {
                 frame.end(out);
             }
         }
+    }
+
+    /// Whether the answer has paused in the middle of a turn.
+    fn is_paused(&self) -> bool {
+        matches!(self, Self::Translation(translation) if translation.is_paused())
     }
 
     /// What the provider's stream failed of, by its own word or by the reader's.
@@ -144,7 +151,7 @@ impl Answering<'_> {
         if !is_array && !self.opening.is_empty() {
             outgoing.open_with(self.opening);
         }
-        let after = self.run(exchange, ledger, &mut outgoing, &mut retelling, out).await;
+        let after = self.run(exchange, request, ledger, &mut outgoing, &mut retelling, out).await;
         exchange.shard.give_back_head(outgoing.into_memory());
         self.give_back(exchange);
         Ok(match after {
@@ -156,12 +163,26 @@ impl Answering<'_> {
     async fn run(
         &mut self,
         exchange: &mut Exchange<'_>,
+        request: &Request,
         ledger: &mut Ledger,
         outgoing: &mut Outgoing,
         retelling: &mut Retelling,
         mut out: Vec<u8>,
     ) -> After {
         loop {
+            while self.is_over(retelling) && retelling.is_paused() {
+                // What has been said does not wait for the rest.
+                exchange.copy(&out);
+                if !out.is_empty() && outgoing.send_slice(exchange.conn, &out, false).await.is_err() {
+                    ledger.client_gone();
+                    return After::Abort;
+                }
+                out.clear();
+                // Boxed: few answers pause.
+                if !Box::pin(self.go_on(exchange, request, ledger, retelling, &mut out)).await {
+                    return After::Abort;
+                }
+            }
             let over = self.is_over(retelling);
             self.keep_ended(exchange, &mut out).await;
             // A client that takes its time must not make the provider look slow.
@@ -194,6 +215,74 @@ impl Answering<'_> {
             }
             self.settle_if_over(ledger, retelling);
         }
+    }
+
+    /// Asks a model that has paused to go on, and retells the beginning of what it says; where it cannot, the answer ends.
+    /// `false` when the client left.
+    async fn go_on(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        request: &Request,
+        ledger: &mut Ledger,
+        retelling: &mut Retelling,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let Retelling::Translation(translation) = &mut *retelling else { return true };
+        let asked = match translation.take_paused() {
+            Some(blocks) => self.ask_on(exchange, request, ledger, &blocks).await,
+            None => Ok(None),
+        };
+        let answer = match asked {
+            Ok(Some(answer)) => answer,
+            Ok(None) => {
+                translation.stay_paused(out);
+                return true;
+            }
+            Err(AttemptError::Failed(error)) => {
+                ledger.attempt_failed(&error);
+                let too_slow = matches!(error, GatewayError::UpstreamTimeout { .. });
+                retelling.fail(too_slow, &error.message(), &ledger.trace_text(), out);
+                return true;
+            }
+            Err(AttemptError::ClientGone) => {
+                ledger.client_gone();
+                return false;
+            }
+        };
+        let mut span = Span { start: 0, end: 0 };
+        let (kind, buffer, absorbed) = self.take_over(exchange, ledger, answer, &mut span);
+        translation.go_on(self.job.vendor, Ids::new(self.next_seed(request)));
+        if let Err(fault) = absorbed {
+            let text = self.relay.settle_fault(ledger, &fault);
+            retelling.fail(false, &text, &ledger.trace_text(), out);
+            return true;
+        }
+        if kind == BodyKind::Events && (200..300).contains(&self.status) {
+            self.retell_read(retelling, &buffer[span.start..span.end], out);
+            self.settle_if_over(ledger, retelling);
+            return true;
+        }
+        // A refusal: the answer cannot go on and is not complete.
+        let body = match self.read_whole(exchange, buffer, span).await {
+            Ok(body) => body,
+            Err(fault) => {
+                let text = self.relay.settle_fault(ledger, &fault);
+                retelling.fail(matches!(fault, Fault::TooSlow(_)), &text, &ledger.trace_text(), out);
+                return !matches!(fault, Fault::ClientGone);
+            }
+        };
+        let fault = self.job.pair(request).fault(self.status, &body);
+        self.relay.settled = true;
+        let text = fault.message.decode().unwrap_or_default();
+        let ending = Ending { outcome: Outcome::Error, ended_by: EndedBy::Provider, error: Some(&text) };
+        ledger.settle(self.relay.tap.as_mut(), &ending);
+        translation.fail(fault.case, &text, out);
+        true
+    }
+
+    /// A seed of ids that no other part of the answer has: the writer's, the first reader's.
+    fn next_seed(&self, request: &Request) -> u128 {
+        u128::from_be_bytes(*request.client.trace.as_bytes()).rotate_left(self.pauses())
     }
 
     /// Reads once, waiting where nothing is there.
@@ -261,7 +350,9 @@ impl Answering<'_> {
         }
         let mut out = Vec::new();
         // A client that has seen the end mark has all it wants.
-        if ended_well {
+        if let (true, Retelling::Translation(translation)) = (retelling.is_paused(), &mut *retelling) {
+            translation.stay_paused(&mut out);
+        } else if ended_well {
             retelling.finish(&mut out);
         } else {
             let too_slow = matches!(fault, Fault::TooSlow(_));
@@ -285,7 +376,11 @@ impl Answering<'_> {
             Way::Translated(translated) => {
                 let undo = std::mem::take(&mut translated.undo);
                 let array = wants_array(request);
-                Retelling::Translation(Box::new(StreamTranslation::new(pair, undo, context, ids, array)))
+                let mut translation = StreamTranslation::new(pair, undo, context, ids, array);
+                if translated.may_pause {
+                    translation.may_pause();
+                }
+                Retelling::Translation(Box::new(translation))
             }
             Way::Counted(_) | Way::Reframed(_) | Way::Relayed { .. } => {
                 Retelling::Array { frame: ArrayFrame::default(), cut: false }

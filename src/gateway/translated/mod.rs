@@ -5,14 +5,19 @@
 //! the relay's own.
 
 mod events;
+mod paused;
+mod target;
 mod whole;
 
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use memchr::memmem::Finder;
 
+use self::paused::Said;
+pub(super) use self::target::{counts, dialect_of, target_model, vendor_of};
 use super::answer::{Answer, AnswerHead, BodyKind};
 use super::attempt::{self, AttemptError, Wire};
 use super::exchange::{After, Exchange, after};
@@ -26,7 +31,7 @@ use super::request::{GeminiForm, Request};
 use super::source::{Source, Span};
 use crate::clock;
 use crate::dialect::Dialect;
-use crate::dialect::context::{ClientContext, Ids, TargetModel};
+use crate::dialect::context::{ClientContext, Ids};
 use crate::dialect::inline::Fetched;
 use crate::dialect::ir::Vendor;
 use crate::dialect::loss::{BadRequest, Losses};
@@ -36,16 +41,13 @@ use crate::dialect::unseal;
 use crate::http1::{KnownField, Method, writer};
 use crate::json::facts::request_facts;
 use crate::json::splice::{Edits, Splices};
-use crate::provider::{Call, Wire as ProviderWire};
+use crate::provider::Call;
 use crate::respond::GatewayError;
 use crate::snapshot::{Snapshot, Target};
 use crate::telemetry::labels::Endpoint;
 
 /// Anthropic's version for requests that are written here.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
-/// Output tokens to ask for where a dialect needs a number and nobody gives one.
-const OUTPUT_TOKENS_DEFAULT: u64 = 8_192;
-
 /// What is sent instead of a client's own body, and what its answer needs.
 #[derive(Debug)]
 pub(super) struct Job {
@@ -59,6 +61,8 @@ pub(super) struct Job {
     way: Way,
     /// The turn to be kept once it is answered (Responses).
     keeping: Option<Keeping>,
+    /// Whose turn it was when it was sent, and the wait it was given for the first byte.
+    sent: Option<(Turn, Duration)>,
 }
 
 /// What is to be done with the answer.
@@ -94,11 +98,6 @@ fn has_sealed(dialect: Dialect, body: &[u8]) -> bool {
 
 fn wants_array(request: &Request) -> bool {
     request.gemini.as_ref().is_some_and(|call| call.form == GeminiForm::Array)
-}
-
-/// Which dialect a target is asked in by clients of another one.
-pub(super) fn dialect_of(target: &Target) -> Option<Dialect> {
-    target.model.dialects.iter().next()
 }
 
 impl Job {
@@ -171,6 +170,7 @@ impl Job {
                 vendor: Vendor::Google,
                 way: Way::Reframed(losses),
                 keeping: None,
+                sent: None,
             });
         }
         let dialect = if native { Some(request.client.dialect) } else { dialect_of(target) };
@@ -208,7 +208,7 @@ impl Job {
             Way::Counted(_) | Way::Reframed(_) => false,
         };
         let vendor = vendor_of(target, dialect);
-        Ok(Self { dialect, stream, call, body: written, vendor, way, keeping: None })
+        Ok(Self { dialect, stream, call, body: written, vendor, way, keeping: None, sent: None })
     }
 
     /// A request that `target` is to get in its client's own dialect and that the shared form has no words for: without
@@ -259,6 +259,7 @@ impl Job {
             vendor: vendor_of(target, dialect),
             way: Way::Relayed { losses, withhold_usage },
             keeping: None,
+            sent: None,
         })
     }
 
@@ -280,13 +281,26 @@ impl Job {
     /// # Errors
     /// As for [`attempt::send`].
     pub(super) async fn send(
-        &self,
+        &mut self,
         exchange: &mut Exchange<'_>,
         request: &Request,
         ledger: &mut Ledger,
         turn: Turn,
         target: &Target,
-        first_byte: std::time::Duration,
+        first_byte: Duration,
+    ) -> Result<Answer, AttemptError> {
+        self.sent = Some((turn, first_byte));
+        self.send_body(exchange, request, ledger, target, (turn, first_byte), &self.body).await
+    }
+
+    async fn send_body(
+        &self,
+        exchange: &mut Exchange<'_>,
+        request: &Request,
+        ledger: &mut Ledger,
+        target: &Target,
+        (turn, first_byte): (Turn, Duration),
+        body: &[u8],
     ) -> Result<Answer, AttemptError> {
         let mut head = exchange.shard.take_head();
         head.extend_from_slice(target.keys[turn.key].head(self.call));
@@ -299,8 +313,8 @@ impl Job {
                     | KnownField::UserAgent
             ) || target.simulator.is_some() && name.eq_ignore_ascii_case(b"x-simulate")
         });
-        end_head(&mut head, target, self.dialect, self.stream, self.body.len());
-        let wire = Wire { method: Method::Post, parts: &[&head, &self.body] };
+        end_head(&mut head, target, self.dialect, self.stream, body.len());
+        let wire = Wire { method: Method::Post, parts: &[&head, body] };
         let sent = attempt::send(exchange, ledger, turn, target, wire, first_byte).await;
         exchange.shard.give_back_head(head);
         sent
@@ -354,7 +368,8 @@ impl Job {
         if let Err(fault) = relay.source.absorb(&mut buffer, start, end, &mut span, false) {
             return relay.fail_before_head(exchange, ledger, fault, fields);
         }
-        let answering = Answering { job: self, relay, target, opening, status, fields };
+        let answering =
+            Answering { job: self, relay, target, opening, status, fields, said: Said::default() };
         if is_stream {
             answering.events(exchange, request, ledger, buffer, span).await
         } else {
@@ -385,11 +400,6 @@ pub(super) fn end_head(
     }
     writer::content_length(head, body_bytes as u64);
     writer::end(head);
-}
-
-/// Whether a target of another dialect can be asked how many tokens a request has.
-pub(super) fn counts(target: &Target) -> bool {
-    matches!(dialect_of(target), Some(Dialect::AnthropicMessages | Dialect::Gemini))
 }
 
 /// Answers how many tokens a request has, about, where nobody can be asked.
@@ -433,36 +443,6 @@ pub(super) fn ask<'a>(
     Ask { dialect, body, stream, proofs: &snapshot.proofs, strict: request.strict, media }
 }
 
-pub(super) fn target_model(target: &Target, dialect: Dialect) -> TargetModel<'_> {
-    let provider = &target.model.provider;
-    let is_openai = matches!(provider.wire, ProviderWire::Azure) || provider.id == "openai";
-    TargetModel {
-        name: &target.model.upstream_model,
-        vendor: vendor_of(target, dialect),
-        token_limit_param: match provider.token_limit_param {
-            Some(param) => param.as_str(),
-            None if is_openai => "max_completion_tokens",
-            None => "max_tokens",
-        },
-        output_tokens_default: provider.default_max_tokens.unwrap_or(OUTPUT_TOKENS_DEFAULT),
-        reasoning_field: provider.reasoning_field.as_deref(),
-    }
-}
-
-/// Who makes a target's proofs. Anthropic's and Google's dialects are spoken by their own services and those that resell
-/// them; OpenAI's by everybody.
-pub(super) fn vendor_of(target: &Target, dialect: Dialect) -> Vendor {
-    let provider = &target.model.provider;
-    match dialect {
-        Dialect::AnthropicMessages => Vendor::Anthropic,
-        Dialect::Gemini => Vendor::Google,
-        Dialect::OpenAiChat | Dialect::OpenAiResponses => {
-            let own = matches!(provider.wire, ProviderWire::Azure | ProviderWire::Simulated);
-            if own || provider.id == "openai" { Vendor::OpenAi } else { Vendor::Other }
-        }
-    }
-}
-
 /// A body without the members that its target refuses.
 pub(super) fn stripped(body: &[u8], strip: &[&str]) -> Result<Vec<u8>, GatewayError> {
     let facts = request_facts(body).map_err(|_| GatewayError::Internal)?;
@@ -495,6 +475,8 @@ struct Answering<'a> {
     status: u16,
     /// The provider's, in wire form.
     fields: Vec<u8>,
+    /// Before it has paused.
+    said: Said,
 }
 
 impl Answering<'_> {
@@ -540,7 +522,7 @@ impl Answering<'_> {
         local::begin_head(head, status, &request.client, keeps);
         append_fields(head, &self.fields, |known, _| known == KnownField::RetryAfter);
         rate_limits::append(head, &self.fields, self.job.dialect, request.client.dialect, clock::unix_ms());
-        let cost = if self.job.stream { None } else { ledger.reported_cost() };
+        let cost = if self.job.stream { None } else { self.cost(ledger) };
         local::append_answer_fields(head, request, ledger, self.target, cost);
         if let Some(id_field) = id_field(request.client.dialect) {
             writer::own_field(head, id_field, ledger.trace_text().as_bytes());
@@ -558,10 +540,14 @@ impl Answering<'_> {
     /// Gives the provider's connection back where another request can follow on it.
     fn give_back(self, exchange: &Exchange<'_>) {
         exchange.shard.give_back_head(self.fields);
-        let Source { conn, pool, reusable, done, .. } = self.relay.source;
-        if done && reusable {
-            pool.give_back(conn, exchange.shard.tick_ms());
-        }
+        give_back(exchange, self.relay.source);
+    }
+}
+
+fn give_back(exchange: &Exchange<'_>, source: Source) {
+    let Source { conn, pool, reusable, done, .. } = source;
+    if done && reusable {
+        pool.give_back(conn, exchange.shard.tick_ms());
     }
 }
 

@@ -1,9 +1,11 @@
 //! Answers in one piece, and errors.
 
 use super::{Answering, Way};
+use crate::dialect::Dialect;
 use crate::dialect::ir::{Fault as ProviderFault, FaultCase, Text};
-use crate::dialect::loss::Feature;
+use crate::dialect::paused;
 use crate::dialect::translate::{read_count, write_count, write_fault};
+use crate::gateway::attempt::AttemptError;
 use crate::gateway::exchange::{After, Exchange, after};
 use crate::gateway::ledger::{Ending, Ledger};
 use crate::gateway::local;
@@ -25,16 +27,39 @@ impl Answering<'_> {
         buffer: Buffer,
         span: Span,
     ) -> Result<After, GatewayError> {
-        let body = match self.read_whole(exchange, buffer, span).await {
-            Ok(body) => body,
-            Err(fault) => {
+        let (mut buffer, mut span) = (buffer, span);
+        let mut said = Vec::new();
+        let body = loop {
+            let body = match self.read_whole(exchange, buffer, span).await {
+                Ok(body) => body,
+                Err(fault) => {
+                    let fields = std::mem::take(&mut self.fields);
+                    return self.relay.fail_before_head(exchange, ledger, fault, fields);
+                }
+            };
+            self.relay.watch_first(exchange, &body, self.status);
+            let Some(blocks) = self.paused_with(&body) else { break body };
+            self.settle_whole(ledger, None);
+            // Boxed: few answers pause.
+            let answer = match Box::pin(self.ask_on(exchange, request, ledger, &blocks)).await {
+                Ok(Some(answer)) => answer,
+                Ok(None) => break body,
+                Err(AttemptError::Failed(error)) => return Err(error),
+                Err(AttemptError::ClientGone) => {
+                    ledger.client_gone();
+                    return Ok(After::Abort);
+                }
+            };
+            said.push(body);
+            let (_, next, absorbed) = self.take_over(exchange, ledger, answer, &mut span);
+            buffer = next;
+            if let Err(fault) = absorbed {
                 let fields = std::mem::take(&mut self.fields);
                 return self.relay.fail_before_head(exchange, ledger, fault, fields);
             }
         };
-        self.relay.watch_first(exchange, &body, self.status);
         let mut out = Vec::with_capacity(body.len() + 512);
-        let failed = match self.retell(exchange, request, &body, &mut out) {
+        let failed = match self.retell(exchange, request, (&said, &body), &mut out) {
             Ok(()) => None,
             Err(fault) => {
                 out.clear();
@@ -93,7 +118,14 @@ impl Answering<'_> {
         after(sent, keeps)
     }
 
-    async fn read_whole(
+    /// What a whole answer has said that has paused and can go on.
+    fn paused_with(&self, body: &[u8]) -> Option<Vec<u8>> {
+        let Way::Translated(translated) = &self.job.way else { return None };
+        let is_well = (200..300).contains(&self.status) && !translated.stream;
+        if self.job.dialect == Dialect::AnthropicMessages && is_well { paused::blocks(body) } else { None }
+    }
+
+    pub(super) async fn read_whole(
         &mut self,
         exchange: &mut Exchange<'_>,
         mut buffer: Buffer,
@@ -121,7 +153,7 @@ impl Answering<'_> {
         &mut self,
         exchange: &Exchange<'_>,
         request: &Request,
-        body: &[u8],
+        (said, body): (&[Vec<u8>], &[u8]),
         out: &mut Vec<u8>,
     ) -> Result<(), ProviderFault<'static>> {
         let pair = self.job.pair(request);
@@ -142,11 +174,9 @@ impl Answering<'_> {
         };
         let undo = std::mem::take(&mut translated.undo);
         let mut context = self.context(exchange, request);
-        let has_paused = pair.answer(body, &undo, &mut context, out)?;
-        if let Way::Translated(translated) = &mut self.job.way
-            && has_paused
-        {
-            translated.losses.note(Feature::PausedTurn);
+        let lost = pair.answer(said, body, &undo, &mut context, out)?;
+        if let Way::Translated(translated) = &mut self.job.way {
+            lost.into_iter().for_each(|saying| translated.losses.note(saying, pair.to));
         }
         Ok(())
     }
