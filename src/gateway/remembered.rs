@@ -324,7 +324,7 @@ fn scope_digest(
     for entry in &project.models {
         digester.part(snapshot.targets[entry.model].model.id.as_bytes());
     }
-    digester.body_before_last(request.client.dialect, asked.body).then(|| digester.finish())
+    digester.body_but_for(request.client.dialect, asked.body, &heard.message).then(|| digester.finish())
 }
 
 /// Gives an answer that was kept.

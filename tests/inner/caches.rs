@@ -324,6 +324,37 @@ fn an_answer_is_given_to_requests_that_mean_the_same_and_are_the_same_beside() {
 }
 
 #[test]
+fn what_stands_beside_the_last_message_tells_requests_apart() {
+    let (embedder, router) = (embedder(), router());
+    let gateway = by_meaning("response", &embedder, &router).start();
+    let chat = |more: &str| {
+        let text = format!(r#"{{"messages":[{{"role":"user","content":"x one"{more}}}]}}"#);
+        ("/v1/chat/completions", serde_json::from_str::<Value>(&text).unwrap())
+    };
+    let gemini = |first: &str, role: &str| {
+        let said = |role: &str, text: &str| json!({"role": role, "parts": [{"text": text}]});
+        let contents = [said("user", first), said("model", "Hm."), said(role, "x one")];
+        ("/v1beta/models/auto:generateContent", json!({"contents": contents}))
+    };
+    for ((path, body), expected) in [
+        (chat(""), "miss"),
+        (chat(""), "hit"),
+        (chat(r#","name":"ann""#), "miss"),
+        (chat(r#","name":"bob""#), "miss"),
+        (chat(r#","name":"ann""#), "hit"),
+        (chat(r#","mood":"sad""#), "miss"),
+        (gemini("I am Ann.", "user"), "miss"),
+        (gemini("I am Bob.", "user"), "miss"),
+        (gemini("I am Ann.", ""), "miss"),
+        (gemini("I am Bob.", ""), "miss"),
+        (gemini("I am Bob.", ""), "hit"),
+    ] {
+        let response = gateway.call(post(path, "", &body)).expect(200);
+        assert_eq!(cache_field(&response), Some(expected), "{body}");
+    }
+}
+
+#[test]
 fn an_embedder_that_fails_stops_no_request() {
     let (broken, router) = (provider(|_| (500, "{}".to_owned())), router());
     let gateway = by_meaning("decision", &broken, &router).start();
