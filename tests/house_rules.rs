@@ -181,8 +181,23 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("server", &["clock", "guard", "limits", "net", "shard", "telemetry"]),
     // The control plane
     ("accounts", &["auth", "config"]),
-    // Which traces are asked for is a word of theirs.
-    ("admin", &["accounts", "clock", "config", "limits", "mailbox", "store", "telemetry", "trace::Wanted"]),
+    // It shows the catalogue, makes tokens, and asks for traces in a word of theirs.
+    (
+        "admin",
+        &[
+            "accounts",
+            "auth",
+            "clock",
+            "config",
+            "dialect",
+            "limits",
+            "mailbox",
+            "provider",
+            "store",
+            "telemetry",
+            "trace::Wanted",
+        ],
+    ),
     ("store", &["auth", "budget", "config", "dialect", "limits", "provider", "telemetry"]),
     (
         "control",

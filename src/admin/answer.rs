@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 use ring::digest;
 use serde_json::{Value, json};
 
-use crate::config::Mistake;
 use crate::mailbox::ApiAnswer;
 
 /// Why a request is not done.
@@ -40,12 +39,19 @@ impl ApiError {
         Self { fields, ..Self::invalid(message) }
     }
 
-    /// The result would be no configuration.
-    pub(super) fn mistakes(mistakes: &[Mistake]) -> Self {
-        let field = |mistake: &Mistake| {
-            (mistake.path.clone(), format!("found {}, expected {}", mistake.found, mistake.expected))
-        };
-        Self::fields(mistakes.iter().map(field).collect())
+    /// Whether it names fields.
+    pub(super) fn is_about_fields(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
+    /// The fields of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self::fields([self.fields, other.fields].concat())
+    }
+
+    /// What the change is based on is not there any more (RFC 9110, section 15.5.13).
+    pub(super) fn stale() -> Self {
+        Self::new(412, "precondition_failed", "it has been changed since; read it again")
     }
 
     /// Nobody is signed in, or not any more.
@@ -110,6 +116,13 @@ impl ApiError {
 /// An answer with a JSON body.
 pub(super) fn json_answer(status: u16, body: &Value) -> ApiAnswer {
     ApiAnswer { status, body: body.to_string().into_bytes(), ..ApiAnswer::default() }
+}
+
+/// The same for an object whose tag is that of what is stored.
+pub(super) fn tagged_answer(status: u16, object: &Value, tag: String) -> ApiAnswer {
+    let mut answer = json_answer(status, object);
+    answer.fields.push(("etag", tag));
+    answer
 }
 
 /// One object, with the tag by which a later change can say what it was based on (RFC 9110, section 8.8.3).

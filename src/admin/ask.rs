@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::answer::{ApiError, etag};
-use super::form::Form;
+use super::form::{Form, object};
 use super::session::Who;
 use crate::mailbox::ApiCall;
 
@@ -38,6 +38,19 @@ impl Ask<'_> {
         self.call.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
+    /// The second name in the path.
+    pub(super) fn second_name(&self) -> &str {
+        self.names.get(1).map_or("", String::as_str)
+    }
+
+    /// The body as an object; an empty one is an object without members.
+    ///
+    /// # Errors
+    /// It is no JSON object.
+    pub(super) fn object(&self) -> Result<Map<String, Value>, ApiError> {
+        object(&self.call.body)
+    }
+
     pub(super) fn form(&self) -> Result<Form, ApiError> {
         Form::read(&self.call.body)
     }
@@ -58,5 +71,5 @@ pub(super) fn still_matches(if_match: Option<&str>, shown: &Value) -> Result<(),
     let Some(tags) = if_match else { return Ok(()) };
     let current = etag(shown);
     let fits = tags.split(',').map(str::trim).any(|tag| tag == "*" || tag == current);
-    if fits { Ok(()) } else { Err(ApiError::conflict("it has been changed since; read it again")) }
+    if fits { Ok(()) } else { Err(ApiError::stale()) }
 }

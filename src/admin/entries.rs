@@ -7,8 +7,16 @@ use crate::config::Mistake;
 use crate::store::edit::Draft;
 
 /// A file that cannot be read is to be repaired by hand.
-fn broken(mistake: &Mistake) -> ApiError {
-    ApiError::internal(format!("a configuration file has to be repaired first: {mistake}"))
+pub(super) fn broken(mistake: &Mistake) -> ApiError {
+    ApiError::conflict(format!("a configuration file has to be repaired first: {mistake}"))
+}
+
+/// A document as it is now.
+///
+/// # Errors
+/// The file is broken.
+pub(super) fn document<'d>(draft: &'d mut Draft<'_>, file: &'static str) -> Result<&'d Value, ApiError> {
+    draft.read(file).map_err(|mistake| broken(&mistake))
 }
 
 /// All entries, to be changed.
@@ -23,7 +31,7 @@ pub(super) fn entries<'d>(
     if document.is_null() {
         *document = Value::Array(Vec::new());
     }
-    document.as_array_mut().ok_or_else(|| ApiError::internal("a configuration file is no array"))
+    document.as_array_mut().ok_or_else(|| ApiError::conflict(format!("{file} is no array; repair it first")))
 }
 
 /// The entry with this id.

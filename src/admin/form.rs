@@ -14,14 +14,7 @@ impl Form {
     /// # Errors
     /// It is no JSON object.
     pub(super) fn read(body: &[u8]) -> Result<Self, ApiError> {
-        if body.trim_ascii().is_empty() {
-            return Ok(Self { map: Map::new(), problems: Vec::new() });
-        }
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self { map, problems: Vec::new() }),
-            Ok(_) => Err(ApiError::invalid("the body is no JSON object")),
-            Err(error) => Err(ApiError::invalid(format!("the body is no JSON: {error}"))),
-        }
+        Ok(Self { map: object(body)?, problems: Vec::new() })
     }
 
     /// Notes what is wrong with a field.
@@ -79,6 +72,21 @@ impl Form {
     /// Everything that was wrong.
     pub(super) fn finish(self) -> Result<(), ApiError> {
         if self.problems.is_empty() { Ok(()) } else { Err(ApiError::fields(self.problems)) }
+    }
+}
+
+/// A body as an object; an empty one is an object without members.
+///
+/// # Errors
+/// It is no JSON object.
+pub(super) fn object(body: &[u8]) -> Result<Map<String, Value>, ApiError> {
+    if body.trim_ascii().is_empty() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(ApiError::invalid("the body is no JSON object")),
+        Err(error) => Err(ApiError::invalid(format!("the body is no JSON: {error}"))),
     }
 }
 

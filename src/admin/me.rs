@@ -8,10 +8,49 @@ use super::entries::{entries, entry};
 use super::form::is_email;
 use super::office::Office;
 use super::routes::Answered;
+use super::shape::{Field, Kind, Problems, Record};
 use super::sign_in::{bump_version, check_password, hash_password, set_grants, timestamp};
+use super::users;
 use crate::accounts::password::{self, Verdict};
 use crate::config::account::{Grant, User};
 use crate::config::files::USERS;
+
+pub(super) static ME: Record = Record {
+    name: "Me",
+    about: "One's own account.",
+    key: "",
+    fields: &[
+        Field::new("id", Kind::Text).answers().always(),
+        Field::new("email", Kind::Text).answers().always(),
+        Field::new("role", Kind::Text).answers().always(),
+        Field::new("roleId", Kind::Text).answers().always(),
+    ],
+};
+
+pub(super) static ME_CHANGE: Record = Record {
+    name: "MeChange",
+    about: "What is to be changed of one's own account.",
+    key: "",
+    fields: &[
+        Field::new("currentPassword", Kind::Text).required(),
+        Field::new("newEmail", Kind::Text).about("Also `email`.").also(&["email"]),
+        Field::new("newPassword", Kind::Text).about("8 characters or more. Ends all other sign-ins."),
+    ],
+};
+
+pub(super) static SESSION: Record = Record {
+    name: "Session",
+    about: "A sign-in that can be renewed.",
+    key: "",
+    fields: &[
+        Field::new("id", Kind::Text).answers().always(),
+        Field::new("label", Kind::Text).about("What the client calls itself.").answers().always(),
+        Field::new("createdAt", Kind::Time).answers().always(),
+        Field::new("lastUsedAt", Kind::Time).answers().always(),
+        Field::new("expiresAt", Kind::Time).answers().always().nullable(),
+        Field::new("current", Kind::Flag).about("The one that asks.").answers().always(),
+    ],
+};
 
 fn own<'o>(office: &'o Office, ask: &Ask<'_>) -> Result<&'o User, ApiError> {
     office.accounts.user(&ask.who()?.id).ok_or_else(|| ApiError::not_found("this user is gone"))
@@ -58,7 +97,7 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let hash = new.map(|new| hash_password(office, &new)).transpose()?;
     let own_grant = ask.who()?.grant.clone();
     let changed = id.clone();
-    office.change(move |draft| {
+    office.change(users::subject(&id), Problems::new(), move |draft| {
         if let Some(email) = &email
             && entries(draft, USERS)?.iter().any(|user| {
                 let same =
@@ -110,7 +149,7 @@ pub(super) fn end_session(office: &mut Office, ask: &Ask<'_>) -> Answered {
         return Err(ApiError::not_found("there is no such session"));
     }
     let id = user.id.clone();
-    office.change(move |draft| {
+    office.change(users::subject(&id.clone()), Problems::new(), move |draft| {
         set_grants(entry(draft, USERS, &id)?, &grants);
         Ok(())
     })?;

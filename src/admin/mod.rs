@@ -13,20 +13,31 @@
 //!
 //! Source: the project's management specification.
 
+mod access;
 mod answer;
 mod ask;
+mod change;
 mod entries;
 mod form;
+mod limits;
 mod me;
+mod members;
+mod models;
 mod office;
+mod openapi;
+mod projects;
+mod providers;
 mod query;
 mod reach;
+mod references;
 mod reports;
 mod roles;
 mod routes;
 mod session;
+mod shape;
 mod sign_in;
 mod system;
+mod tokens;
 mod traces;
 mod usage;
 mod users;

@@ -2,25 +2,23 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use ring::rand::SystemRandom;
 
 use super::answer::ApiError;
 use super::ask::Ask;
-use super::routes::{self, Found, Needs};
+use super::entries::broken;
+use super::routes::{self, Needs, Run};
 use super::session::{self, Who};
 use super::system::Running;
 use crate::accounts::sign_in::Signer;
 use crate::accounts::throttle::Throttle;
 use crate::clock;
-use crate::config::Accounts;
 use crate::config::files::{ROLES, USERS};
-use crate::mailbox::{
-    ApiAnswer, ApiCall, Change, Changed, Job, Mailbox, Reply, ToControl, ToOffice, ToReports,
-};
-use crate::store::edit::Draft;
+use crate::config::{Accounts, Config};
+use crate::mailbox::{ApiAnswer, ApiCall, Job, Mailbox, Reply, ToControl, ToOffice, ToReports};
 use crate::store::files::Stamp;
 use crate::store::home::{self, Home};
 use crate::telemetry::log::{self, Value};
@@ -110,15 +108,16 @@ impl Office {
 
     fn dispatch(&mut self, call: &ApiCall) -> Result<Given, ApiError> {
         let now_ms = clock::unix_ms();
-        match routes::find(&call.method, &call.path)? {
-            Found::Handler(route, names) => {
-                let who = self.let_in(call, route.needs, now_ms)?;
-                (route.run)(self, &Ask { call, names, who: who.as_ref(), now_ms }).map(Given::Answer)
+        let (route, names) = routes::find(&call.method, &call.path)?;
+        let who = self.let_in(call, route.needs, now_ms)?;
+        let ask = Ask { call, names, who: who.as_ref(), now_ms };
+        match route.run {
+            Run::Now(run) => {
+                let answer = run(self, &ask)?;
+                debug_assert_eq!(route.describes(&answer), Ok(()), "{} {}", route.method, route.path);
+                Ok(Given::Answer(answer))
             }
-            Found::Question(route, names) => {
-                let who = self.let_in(call, route.needs, now_ms)?;
-                (route.run)(self, &Ask { call, names, who: who.as_ref(), now_ms }).map(Given::Job)
-            }
+            Run::Later(run) => run(self, &ask).map(Given::Job),
         }
     }
 
@@ -164,37 +163,21 @@ impl Office {
         }
     }
 
-    /// Changes configuration files. What `edit` gives is given back once the change is in force.
+    /// What is in force.
+    pub(super) fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.mailbox.snapshot().config)
+    }
+
+    /// A document as it is in its file now.
     ///
     /// # Errors
-    /// Those of `edit`, mistakes in the result, a disk that does not take it. Nothing is changed then.
-    pub(super) fn change<T: Send + 'static>(
-        &mut self,
-        edit: impl FnOnce(&mut Draft<'_>) -> Result<T, ApiError> + Send + 'static,
-    ) -> Result<T, ApiError> {
-        let (out, result) = sync_channel(1);
-        let edit = Box::new(move |draft: &mut Draft<'_>| {
-            let edited = edit(draft);
-            let is_done = edited.is_ok();
-            // One place for one result.
-            is_done & out.try_send(edited).is_ok()
-        });
-        let (answer, answered) = sync_channel(1);
-        self.mailbox.send_blocking(ToControl::Change(Change { edit, answer }));
-        let gone = || ApiError::internal("the gateway is on its way out");
-        let changed = answered.recv().map_err(|_| gone())?;
-        let edited = result.try_recv().map_err(|_| gone());
-        match changed {
-            Changed::InForce => {
-                self.refresh_accounts();
-                edited?
-            }
-            Changed::Stopped => edited?,
-            Changed::Invalid(mistakes) => Err(ApiError::mistakes(&mistakes)),
-            Changed::Failed(reason) => {
-                log::error("a change could not be written", &[("reason", Value::Text(&reason))]);
-                Err(ApiError::internal("the change could not be written; nothing was changed"))
-            }
-        }
+    /// The file is broken.
+    pub(super) fn document(&self, file: &'static str) -> Result<serde_json::Value, ApiError> {
+        let document = home::document(&self.home, file).map_err(|mistake| broken(&mistake))?;
+        Ok(document.value)
+    }
+
+    pub(super) fn tell_control(&self, message: ToControl) {
+        self.mailbox.send_blocking(message);
     }
 }

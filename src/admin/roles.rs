@@ -4,14 +4,32 @@ use serde_json::{Value, json};
 
 use super::answer::{ApiError, json_answer, no_content, object_answer};
 use super::ask::{Ask, still_matches};
+use super::change::Subject;
 use super::entries::{entries, entry, remove};
 use super::form::Form;
 use super::office::Office;
 use super::routes::Answered;
+use super::shape::{Field, Kind, Problems, Record};
 use super::users::{is_used, permissions_of};
 use crate::config::account::{Permission, Permissions, Role};
 use crate::config::files::ROLES;
 use crate::config::project::slug_of;
+
+pub(super) static ROLE: Record = Record {
+    name: "Role",
+    about: "A named set of permissions.",
+    key: "",
+    fields: &[
+        Field::new("id", Kind::Text).about("Made from the name where it is not given.").new_only().always(),
+        Field::new("name", Kind::Text).always(),
+        Field::new("permissions", Kind::List(&Kind::Text)).always(),
+        Field::new("builtin", Kind::Flag).answers().always(),
+    ],
+};
+
+fn subject(id: &str) -> Subject {
+    Subject::entry("role", ROLES, &ROLE, id)
+}
 
 fn shown(role: &Role) -> Value {
     let permissions: Vec<&str> = role.permissions.iter().map(Permission::as_str).collect();
@@ -78,7 +96,7 @@ pub(super) fn create(office: &mut Office, ask: &Ask<'_>) -> Answered {
         return Err(ApiError::conflict(format!("there is a role `{id}` already")));
     }
     let role = json!({"id": id, "name": name.unwrap_or_else(|| id.clone()), "permissions": permissions});
-    office.change(move |draft| {
+    office.change(subject(&id), Problems::new(), move |draft| {
         let roles = entries(draft, ROLES)?;
         if roles.iter().any(|known| known["id"] == role["id"]) {
             return Err(ApiError::conflict("there is a role of this id already"));
@@ -102,7 +120,7 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     form.finish()?;
     still_matches(ask.call.if_match.as_deref(), &before)?;
     let changed = id.clone();
-    office.change(move |draft| {
+    office.change(subject(&id), Problems::new(), move |draft| {
         let role = entry(draft, ROLES, &changed)?;
         if let Some(name) = name {
             role.insert("name".to_owned(), name.into());
@@ -125,6 +143,6 @@ pub(super) fn delete(office: &mut Office, ask: &Ask<'_>) -> Answered {
     if is_used(office, &id) && !ask.flag("force") {
         return Err(ApiError::conflict("users have this role; give them another one, or add ?force=1"));
     }
-    office.change(move |draft| remove(draft, ROLES, &id))?;
+    office.change(subject(&id.clone()), Problems::new(), move |draft| remove(draft, ROLES, &id))?;
     Ok(no_content())
 }

@@ -9,6 +9,8 @@ use super::form::is_email;
 use super::office::Office;
 use super::routes::Answered;
 use super::session::{self, COOKIE};
+use super::shape::{Field, Kind, Problems, Record};
+use super::users;
 use crate::accounts::grant::{self, Shown};
 use crate::accounts::password::{self, PasswordError, Verdict};
 use crate::config::account::{ADMIN, Grant, Permission};
@@ -17,6 +19,62 @@ use crate::config::project::hex;
 use crate::mailbox::ApiAnswer;
 use crate::telemetry::log;
 use crate::telemetry::text::TimestampFormatter;
+
+pub(super) static SETUP: Record = Record {
+    name: "Setup",
+    about: "Whether there is an administrator.",
+    key: "",
+    fields: &[
+        Field::new("needsSetup", Kind::Flag).answers().always(),
+        Field::new("configured", Kind::Flag).answers().always(),
+    ],
+};
+
+pub(super) static CREDENTIALS: Record = Record {
+    name: "Credentials",
+    about: "Whoever signs in.",
+    key: "",
+    fields: &[Field::new("email", Kind::Text).required(), Field::new("password", Kind::Text).required()],
+};
+
+pub(super) static REFRESH: Record = Record {
+    name: "Refresh",
+    about: "A refresh token.",
+    key: "",
+    fields: &[Field::new("refreshToken", Kind::Text).required()],
+};
+
+pub(super) static LOGOUT: Record = Record {
+    name: "Logout",
+    about: "Which sign-ins end.",
+    key: "",
+    fields: &[Field::new("all", Kind::Flag).about("All of the user's.")],
+};
+
+static SIGNED_IN_USER: Record = Record {
+    name: "SignedInUser",
+    about: "Who has signed in.",
+    key: "",
+    fields: &[
+        Field::new("id", Kind::Text).answers().always(),
+        Field::new("email", Kind::Text).answers().always(),
+        Field::new("role", Kind::Text).answers().always(),
+        Field::new("roleId", Kind::Text).answers().always(),
+        Field::new("permissions", Kind::List(&Kind::Text)).answers().always(),
+    ],
+};
+
+pub(super) static SIGNED_IN: Record = Record {
+    name: "SignedIn",
+    about: "A sign-in. The token goes into `Authorization: Bearer …`.",
+    key: "",
+    fields: &[
+        Field::new("token", Kind::Text).answers().always(),
+        Field::new("expiresIn", Kind::Whole).about("Seconds.").answers().always(),
+        Field::new("refreshToken", Kind::Text).answers().always(),
+        Field::new("user", Kind::Record(&SIGNED_IN_USER)).answers().always(),
+    ],
+};
 
 /// `GET /api/setup/status`.
 pub(super) fn setup_status(office: &mut Office, _: &Ask<'_>) -> Answered {
@@ -39,7 +97,7 @@ pub(super) fn first_admin(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let hash = hash_password(office, &password)?;
     let user = new_user(email.trim(), &hash, ADMIN, &[], ask.now_ms);
     let id = user["id"].as_str().unwrap_or_default().to_owned();
-    office.change(move |draft| {
+    office.change(users::subject(&id), Problems::new(), move |draft| {
         let users = entries(draft, USERS)?;
         // Somebody may have been faster, or have edited the file.
         if users.iter().any(|user| user["roleId"] == ADMIN || user["role"] == ADMIN) {
@@ -96,7 +154,7 @@ pub(super) fn refresh(office: &mut Office, ask: &Ask<'_>) -> Answered {
                 "a refresh token was used twice; its sign-in has ended",
                 &[("user", log::Value::Text(&id))],
             );
-            office.change(move |draft| {
+            office.change(users::subject(&id.clone()), Problems::new(), move |draft| {
                 set_grants(entry(draft, USERS, &id)?, &grants);
                 Ok(())
             })?;
@@ -109,7 +167,7 @@ pub(super) fn refresh(office: &mut Office, ask: &Ask<'_>) -> Answered {
             grant::renew(&mut grants[index], token.hash, ask.now_ms);
             let (id, grant_id) = (user.id.clone(), grants[index].id.clone());
             let changed = id.clone();
-            office.change(move |draft| {
+            office.change(users::subject(&id), Problems::new(), move |draft| {
                 set_grants(entry(draft, USERS, &changed)?, &grants);
                 Ok(())
             })?;
@@ -125,7 +183,7 @@ pub(super) fn logout(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let all = body["all"] == true;
     let (id, grant_id) = (who.id.clone(), who.grant.clone());
     let grants = office.accounts.user(&id).map(|user| user.grants.clone()).unwrap_or_default();
-    office.change(move |draft| {
+    office.change(users::subject(&who.id), Problems::new(), move |draft| {
         let user = entry(draft, USERS, &id)?;
         let kept: Vec<Grant> = grants.into_iter().filter(|grant| !all && grant.id != grant_id).collect();
         set_grants(user, &kept);
@@ -152,7 +210,7 @@ fn sign_in(
     let mut grants = office.accounts.user(id).map(|user| user.grants.clone()).unwrap_or_default();
     grant::add(&mut grants, grant_id.clone(), token.hash, &ask.call.user_agent, ask.now_ms);
     let changed = id.to_owned();
-    office.change(move |draft| {
+    office.change(users::subject(id), Problems::new(), move |draft| {
         let user = entry(draft, USERS, &changed)?;
         set_grants(user, &grants);
         if let Some(hash) = renewed_hash {
@@ -200,7 +258,7 @@ fn new_token(office: &Office) -> Result<grant::NewToken, ApiError> {
     grant::new_token(&office.random).map_err(|_| no_randomness())
 }
 
-fn no_randomness() -> ApiError {
+pub(super) fn no_randomness() -> ApiError {
     ApiError::internal("the system's random number generator does not answer")
 }
 

@@ -4,16 +4,43 @@ use serde_json::{Value, json};
 
 use super::answer::{ApiError, json_answer, no_content, object_answer};
 use super::ask::{Ask, still_matches};
-use super::entries::{entries, entry, remove};
+use super::change::Subject;
+use super::entries::{document, entries, entry, remove};
 use super::form::{Form, is_email};
 use super::office::Office;
 use super::routes::Answered;
+use super::shape::{Field, Kind, Problems, Record};
 use super::sign_in::{bump_version, check_password, hash_password, new_user, same_email, set_grants};
 use crate::config::account::{ADMIN, Permission, Permissions, User};
-use crate::config::files::USERS;
+use crate::config::files::{PROJECTS, USERS};
 
 /// Of whom no role is named.
 const DEFAULT_ROLE: &str = "viewer";
+
+pub(super) static USER: Record = Record {
+    name: "User",
+    about: "Somebody who may sign in.",
+    key: "",
+    fields: &[
+        Field::new("id", Kind::Text).answers().always(),
+        Field::new("email", Kind::Text).required(),
+        Field::new("password", Kind::Text)
+            .about("8 characters or more; in a change also `newPassword`.")
+            .bodies(),
+        Field::new("role", Kind::Text).about("The same as `roleId`.").always(),
+        Field::new("roleId", Kind::Text)
+            .about("Id or name of a role; `viewer` where none is given.")
+            .always(),
+        Field::new("projectIds", Kind::List(&Kind::Text))
+            .about("Projects that he sees without being a member.")
+            .always(),
+    ],
+};
+
+/// A user as what is changed.
+pub(super) fn subject(id: &str) -> Subject {
+    Subject::entry("user", USERS, &USER, id)
+}
 
 fn shown(user: &User) -> Value {
     json!({
@@ -73,7 +100,7 @@ pub(super) fn create(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let hash = hash_password(office, &password)?;
     let user = new_user(email.trim(), &hash, &role, &projects, ask.now_ms);
     let id = user["id"].as_str().unwrap_or_default().to_owned();
-    office.change(move |draft| {
+    office.change(subject(&id), Problems::new(), move |draft| {
         let users = entries(draft, USERS)?;
         if users.iter().any(|known| same_email(known, &user)) {
             return Err(ApiError::conflict("another user has this address"));
@@ -129,7 +156,7 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     }
     let hash = password.map(|password| hash_password(office, &password)).transpose()?;
     let changed = id.clone();
-    office.change(move |draft| {
+    office.change(subject(&id), Problems::new(), move |draft| {
         if let Some(email) = &email {
             let own = json!({"email": email});
             let is_other = |known: &Value| known["id"] != changed.as_str();
@@ -159,14 +186,27 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     Ok(object_answer(200, &shown(user)))
 }
 
-/// `DELETE /api/users/{id}`.
+/// `DELETE /api/users/{id}`: he is a member of no project then.
 pub(super) fn delete(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let user = named(office, ask)?;
     may_change(office, ask, user)?;
     let (id, role, before) = (user.id.clone(), user.role.clone(), shown(user));
     still_matches(ask.call.if_match.as_deref(), &before)?;
     keep_an_admin(office, &id, &role)?;
-    office.change(move |draft| remove(draft, USERS, &id))?;
+    office.change(subject(&id.clone()), Problems::new(), move |draft| {
+        remove(draft, USERS, &id)?;
+        let is_own = |member: &Value| member["userId"] == id.as_str();
+        let has_him =
+            |project: &Value| project["members"].as_array().is_some_and(|all| all.iter().any(is_own));
+        if document(draft, PROJECTS)?.as_array().is_some_and(|projects| projects.iter().any(has_him)) {
+            for project in entries(draft, PROJECTS)? {
+                if let Some(Value::Array(members)) = project.get_mut("members") {
+                    members.retain(|member| !is_own(member));
+                }
+            }
+        }
+        Ok(())
+    })?;
     Ok(no_content())
 }
 
@@ -179,9 +219,11 @@ fn keep_an_admin(office: &Office, id: &str, role: &str) -> Result<(), ApiError> 
     Ok(())
 }
 
-/// Whether a role is somebody's.
+/// Whether a role is somebody's, everywhere or in a project.
 pub(super) fn is_used(office: &Office, role: &str) -> bool {
-    office.accounts.users.iter().any(|user| user.role == role)
+    let config = office.config();
+    let mut members = config.projects().iter().flat_map(|project| &project.members);
+    office.accounts.users.iter().any(|user| user.role == role) || members.any(|member| member.role == role)
 }
 
 /// What all users of a role may do together with it: to be compared with what the caller may.

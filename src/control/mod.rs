@@ -26,9 +26,9 @@ use crate::config::settings::{LogLevel, Settings};
 use crate::config::{Config, Env};
 use crate::dialect::ProofKey;
 use crate::limits::WATCH_INTERVAL_MS;
-use crate::mailbox::{Change, Changed, Edit, Mailbox, ToControl, ToKeeper, ToTraces};
+use crate::mailbox::{Change, Changed, Edit, Mailbox, ToControl, ToKeeper, ToTraces, Verdict};
 use crate::snapshot::Snapshot;
-use crate::store::edit::Draft;
+use crate::store::edit::{Draft, WriteError};
 use crate::store::home::{self, Home};
 use crate::store::lock::HomeLock;
 use crate::store::rollup::{Event, Rollups};
@@ -264,11 +264,13 @@ impl State {
         if self.control.merger.is_none() {
             return Changed::Failed("another process has the home now".to_owned());
         }
-        let mut draft = Draft::new(&self.control.home);
-        if !edit(&mut draft) {
+        let mut draft = Draft::new(&self.control.home, &self.control.env);
+        let verdict = edit(&mut draft);
+        if verdict == Verdict::Stop {
             return Changed::Stopped;
         }
-        let checked = match draft.check(&self.control.env) {
+        let checked = match draft.check() {
+            Ok(_) if verdict == Verdict::Check => return Changed::Stopped,
             Ok(checked) => checked,
             Err(mistakes) => return Changed::Invalid(mistakes),
         };
@@ -279,7 +281,8 @@ impl State {
         };
         let written = match checked.write(clock::unix_ms()) {
             Ok(written) => written,
-            Err(error) => return Changed::Failed(error.to_string()),
+            Err(WriteError::Edited(name)) => return Changed::Edited(name),
+            Err(WriteError::File(error)) => return Changed::Failed(error.to_string()),
         };
         match written.loaded {
             Some(loaded) => self.control.watch = loaded.watch,

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use arc_swap::ArcSwap;
 
-pub use office::{ApiAnswer, ApiCall, Change, Changed, Edit, ToOffice};
+pub use office::{ApiAnswer, ApiCall, Change, Changed, Edit, ToOffice, Verdict};
 pub use reply::Reply;
 pub use reports::{Job, Piece, Pieces, Rest, ToReports};
 pub use traces::{Question, ToTraces, TraceDesk};

@@ -74,8 +74,19 @@ impl std::fmt::Debug for ApiAnswer {
     }
 }
 
-/// Changes documents in memory; `false`: nothing is to be written.
-pub type Edit = Box<dyn FnOnce(&mut Draft<'_>) -> bool + Send>;
+/// What becomes of documents that were changed in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Stop,
+    /// It is only found out whether the result would be a configuration.
+    Check,
+    /// They are checked and written.
+    Write,
+}
+
+/// Changes documents in memory.
+pub type Edit = Box<dyn FnOnce(&mut Draft<'_>) -> Verdict + Send>;
 
 /// A change of configuration files, for the control thread.
 pub struct Change {
@@ -96,8 +107,10 @@ impl std::fmt::Debug for Change {
 pub enum Changed {
     /// It is written and in force.
     InForce,
-    /// The edit itself said no.
+    /// It was not to be written.
     Stopped,
+    /// Somebody has edited a file at the same moment; everything is as he left it.
+    Edited(&'static str),
     /// The result would be no configuration.
     Invalid(Vec<Mistake>),
     /// It could not be written; everything is as before.

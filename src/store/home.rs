@@ -195,7 +195,7 @@ pub fn load(home: &Home, env: &Env) -> Result<Loaded, Vec<Mistake>> {
 ///
 /// # Errors
 /// It cannot be read, or is no JSON.
-pub(super) fn document(home: &Home, name: &str) -> Result<Document, Mistake> {
+pub fn document(home: &Home, name: &str) -> Result<Document, Mistake> {
     let path = home.file(name);
     let Some(content) = files::read(&path).map_err(|error| file_mistake(name, &path, &error))? else {
         return Ok(Document::default());
@@ -214,6 +214,13 @@ pub fn accounts(home: &Home) -> Result<Accounts, Vec<Mistake>> {
     let read = |name| document(home, name).map_err(|mistake| vec![mistake]);
     // What is probably not meant was said when the home was opened.
     Accounts::check(&read(USERS)?, &read(ROLES)?, &mut Vec::new())
+}
+
+/// The keys of a home, to open what is sealed in it. Without a secret they open nothing.
+pub(super) fn keys(home: &Home, env: &Env) -> Keys {
+    let mut reader =
+        Reader { home, drafts: &[], mistakes: Vec::new(), warnings: Vec::new(), watch: Watch::default() };
+    reader.keys(env)
 }
 
 /// Reads and checks a home with `drafts` in place of the files of those names, and changes nothing on disk.

@@ -2,12 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Api, Session};
-use crate::support::Response;
-
-fn error(answer: Response) -> (u16, String) {
-    (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
-}
+use super::{Api, Session, error};
 
 fn login(email: &str, password: &str) -> Value {
     json!({"email": email, "password": password})
@@ -163,7 +158,7 @@ fn users_are_made_changed_and_removed() {
     assert_eq!((&changed["roleId"], &changed["projectIds"]), (&json!("operator"), &json!(["p"])));
     let fields = format!("Authorization: Bearer {}\r\nIf-Match: {tag}\r\n", root.token);
     let late = api.call_with("PUT", &path, &fields, &json!({"roleId": "viewer"}));
-    assert_eq!(error(late), (409, "conflict".to_owned()));
+    assert_eq!(error(late), (412, "precondition_failed".to_owned()));
     // A new role counts at once, a new password ends what was.
     api.call("GET", "me", &viewer.token, &Value::Null).expect(200);
     call("PUT", &path, json!({"newPassword": "battery staple"})).expect(200);

@@ -1,6 +1,8 @@
 //! The management API.
 
 mod accounts;
+mod models;
+mod projects;
 mod usage;
 
 use serde_json::Value;
@@ -41,6 +43,14 @@ impl Api {
         Client::connect(self.gateway.address()).call(format!("{head}{body}"))
     }
 
+    /// Makes a user and signs in as him.
+    pub fn add_user(&self, root: &Session, email: &str, more: Value) -> Session {
+        let mut body = serde_json::json!({"email": email, "password": "correct horse"});
+        more.as_object().unwrap().iter().for_each(|(key, value)| body[key] = value.clone());
+        self.call("POST", "users", &root.token, &body).expect(201);
+        self.sign_in(email, "correct horse")
+    }
+
     /// Makes the first administrator and signs in as him.
     pub fn set_up(&self) -> Session {
         let body = serde_json::json!({"email": "root@example.org", "password": "correct horse"});
@@ -51,6 +61,18 @@ impl Api {
         let body = serde_json::json!({"email": email, "password": password});
         Session::of(&self.call("POST", "auth/login", "", &body).expect(200))
     }
+}
+
+/// Status and code of an answer.
+pub fn error(answer: Response) -> (u16, String) {
+    (answer.status, answer.json()["error"].as_str().unwrap_or_default().to_owned())
+}
+
+/// The paths of the fields that an answer says are wrong.
+pub fn wrong_fields(answer: Response) -> Vec<String> {
+    let answer = answer.expect(400).json();
+    let fields = answer["fields"].as_array().unwrap_or_else(|| panic!("{answer}"));
+    fields.iter().map(|field| field["path"].as_str().unwrap().to_owned()).collect()
 }
 
 /// What signing in gives.
