@@ -352,6 +352,8 @@ pub const SEMANTIC_BYTES_MAX: usize = 64 * MIB;
 pub const CONVERSATIONS_MAX: usize = 16_384;
 /// Models that are remembered of one conversation. Source: the project's routing specification, section 6.
 pub const CONVERSATION_DECISIONS_MAX: usize = 50;
+/// Responses kept by their providers whose models are remembered, all projects together: 16 bytes each and a little more.
+pub const ISSUED_RESPONSES_MAX: usize = 131_072;
 /// Centroids of intents that are kept.
 pub const CENTROIDS_MAX: usize = 4_096;
 

@@ -42,8 +42,10 @@ Streams are translated event by event: what has arrived is sent on at once, argu
 stops without its end mark, end in the error event of the client's dialect.
 
 A conversation that a provider keeps itself (`previous_response_id` of a Responses model that is called in its own dialect)
-goes on at that provider alone: a model that does not know the id leads to the next one that is called by Responses, which
-costs a call; name the model to save it. Conversations that the gateway keeps go on anywhere.
+goes on at that provider alone. The gateway remembers which model issued an id (the last 65,536 at least, per project, until
+it is started again) and asks that one first, also for `GET /v1/responses/{id}` and the like. Where it does not remember, a
+model that does not know the id leads to the next one that is called by Responses, which costs a call. Conversations that the
+gateway keeps go on anywhere.
 
 A model of Anthropic may pause in the middle of a turn (`pause_turn`), where a built-in tool has much to do. For clients of
 other dialects the gateway has it go on: what it has said is sent back to it, up to five times, and the client sees one

@@ -1,4 +1,4 @@
-//! What the gateway remembers between requests: answers, decisions, centroids of intents.
+//! What the gateway remembers between requests: answers, decisions, centroids of intents, who issued a response.
 //!
 //! One store for the whole process: a hit must not depend on which core took the connection. A store is looked into with
 //! one short lock (a look-up in a map, an `Arc` cloned); vectors are compared outside of it. A request of a project that
@@ -8,6 +8,7 @@
 mod bounded;
 mod canonical;
 mod exact;
+mod issuers;
 mod memory;
 mod semantic;
 mod vector;
@@ -18,6 +19,7 @@ use std::time::{Duration, Instant};
 pub use bounded::{Bounds, Store};
 pub use canonical::{Digest, Digester, is_deterministic};
 pub use exact::{Answer, Answers, Saved};
+pub use issuers::Issuers;
 pub use memory::Conversations;
 pub use semantic::{Found, Scope, Semantic, Worth};
 pub use vector::{cosine, mean, normalise};
@@ -36,6 +38,8 @@ pub struct Caches {
     pub semantic: Semantic,
     /// Which models answered a conversation.
     pub conversations: Conversations,
+    /// Which models issued the responses that their providers keep.
+    pub issuers: Issuers,
     centroids: Mutex<Store<Digest, std::sync::Arc<[f32]>>>,
 }
 
@@ -47,6 +51,7 @@ impl Caches {
             answers: Answers::new(now),
             semantic: Semantic::new(now),
             conversations: Conversations::new(now),
+            issuers: Issuers::default(),
             centroids: Mutex::new(Store::new(now, bounds)),
         }
     }

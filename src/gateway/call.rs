@@ -51,7 +51,10 @@ pub async fn generate(exchange: &mut Exchange<'_>, request: Box<Request>) -> Aft
     if request.streams_by_default && facts.stream.is_none() {
         facts.add_stream();
     }
-    let asked = Asked::of(&request, &body, &facts);
+    let mut asked = Asked::of(&request, &body, &facts);
+    if facts.has_previous_response_id && request.endpoint == Endpoint::Responses {
+        asked.issuer = kept::issuer_of_previous(exchange, &request, &body);
+    }
     answer(exchange, &request, &mut ledger, &asked).await
 }
 
@@ -119,7 +122,7 @@ pub(super) async fn route(
     prefer: Option<(usize, f32)>,
 ) -> After {
     let view = std::rc::Rc::clone(&exchange.view);
-    let preferred = prefer.map(|(target, _)| target);
+    let preferred = asked.issuer.or_else(|| prefer.map(|(target, _)| target));
     let ranked = match choose::ranked(exchange, &view.snapshot, request, ledger, asked, preferred).await {
         Ok(ranked) => ranked,
         Err(NoChoice::ClientGone) => return After::Abort,
@@ -149,6 +152,8 @@ pub(super) struct Asked<'a> {
     pub stream: bool,
     /// The kept response that the request goes on from, and the client's own body.
     pub previous: Option<(&'a str, &'a [u8])>,
+    /// The target whose provider keeps the response that the request goes on from, as far as is known.
+    pub issuer: Option<usize>,
 }
 
 impl<'a> Asked<'a> {
@@ -157,7 +162,7 @@ impl<'a> Asked<'a> {
             Some(call) => (Some(call.model.as_str()), call.form != GeminiForm::Whole),
             None => (facts.model(body), facts.is_stream()),
         };
-        Self { body, facts, model, stream, previous: None }
+        Self { body, facts, model, stream, previous: None, issuer: None }
     }
 }
 

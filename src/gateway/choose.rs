@@ -58,6 +58,7 @@ pub(super) async fn ranked(
     let no_candidate = |error| no_candidate(error, dialect, asked.model);
     let Some(policies) = policies(snapshot, request) else {
         routing::rank(snapshot, project, wanted, &mut ranked).map_err(no_candidate)?;
+        put_first(prefer, &mut ranked);
         return Ok(ranked);
     };
     let is_preferred = |target: usize| prefer == Some(target);
@@ -94,13 +95,20 @@ pub(super) async fn ranked(
     };
     exchange.shard.pool.set(Some(pool));
     result?;
-    if let Some(place) = ranked.iter().position(|target| is_preferred(*target)) {
-        ranked[..=place].rotate_right(1);
-    }
+    put_first(prefer, &mut ranked);
     if let (true, Some(first)) = (policies.asks.state, ranked.first()) {
         exchange.view.tries(*first, exchange.shard.unix_ms(clock::now()));
     }
     Ok(ranked)
+}
+
+/// Moves the target that is preferred to the front, if it is one of them.
+fn put_first(prefer: Option<usize>, ranked: &mut [usize]) {
+    if let Some(prefer) = prefer
+        && let Some(place) = ranked.iter().position(|target| *target == prefer)
+    {
+        ranked[..=place].rotate_right(1);
+    }
 }
 
 /// The enabled policies that a request has to pass, if there are any.

@@ -243,6 +243,26 @@ pub(super) fn previous_id(body: &[u8]) -> Option<String> {
     responses::is_own_id(id.escaped()).then(|| id.escaped().to_owned())
 }
 
+/// The target that has issued the response before, where a provider keeps it and the gateway remembers.
+pub(super) fn issuer_of_previous(exchange: &Exchange<'_>, request: &Request, body: &[u8]) -> Option<usize> {
+    let id = Text::from_token(scan::member(body, "previous_response_id")?.raw)?;
+    issuer(exchange, request, id.escaped())
+}
+
+/// The target that has issued the response that a path names.
+pub(super) fn issuer_of_path(exchange: &Exchange<'_>, request: &Request) -> Option<usize> {
+    let (_, rest) = request.target.split_once("/responses/")?;
+    issuer(exchange, request, rest.split(['/', '?']).next()?)
+}
+
+fn issuer(exchange: &Exchange<'_>, request: &Request, id: &str) -> Option<usize> {
+    let snapshot = &exchange.view.snapshot;
+    let project = &snapshot.config.projects()[request.project as usize];
+    let is_issuer = exchange.shard.caches.issuers.find(&project.id, id)?;
+    let mut models = project.models.iter().map(|entry| entry.model);
+    models.find(|index| is_issuer(&snapshot.targets[*index].model.id))
+}
+
 /// A request that goes on from `history` as one that says all of it: the history's items before its own, and no
 /// `previous_response_id`.
 ///

@@ -424,6 +424,13 @@ impl Ledger {
             return;
         };
         let report = tap.map(UsageTap::finish);
+        if self.endpoint == Endpoint::Responses
+            && let Some(id) = report.as_ref().and_then(|report| report.response_id)
+        {
+            let snapshot = &self.view.snapshot;
+            let project = &snapshot.config.projects()[self.project as usize].id;
+            self.shard.caches.issuers.put(project, id, &snapshot.targets[open.target].model.id);
+        }
         let (usage, source) = match &report {
             Some(report) => match report.usage {
                 Some(usage) => (usage, UsageSource::Reported),

@@ -15,6 +15,7 @@ use super::candidates::first_byte_timeout;
 use super::exchange::{After, Exchange, Sent, send_watching};
 use super::failover::Turn;
 use super::form;
+use super::kept;
 use super::ledger::Ledger;
 use super::peek;
 use super::relay::{self, Relaying};
@@ -112,7 +113,8 @@ async fn send_whole(
     let model = facts.as_ref().and_then(|facts| facts.model(&body));
     ledger.asked(model, facts.as_ref().is_some_and(|facts| facts.is_stream()), body.len());
     ledger.admit(&body, 1)?;
-    let index = choose(snapshot, request, model)?;
+    let issuer = kept::issuer_of_path(exchange, request).filter(|index| snapshot.targets[*index].is_usable());
+    let index = issuer.map_or_else(|| choose(snapshot, request, model), Ok)?;
     let target = &snapshot.targets[index];
     ledger.choose(index, target)?;
     let mut splices = Splices::new();

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::client::Ask;
 use super::{Dialect, gateway_to, provider};
+use crate::support::upstream::Connection;
 use crate::support::upstream::behaviour::{answers, json_answer};
 use crate::support::{Gateway, MockUpstream, Response, Setup, TOKEN, post};
 
@@ -196,4 +197,61 @@ fn a_provider_does_not_get_another_one_s_proofs() {
     assert_eq!((&asked["tools"], &asked["model"]), (&next["tools"], &json!("gpt-4.1")));
     assert_eq!(asked["input"][0], next["input"][0]);
     gateway.call(post("/v1/responses", "x-routerly-strict: true\r\n", &next)).expect(400);
+}
+
+/// A provider that keeps the responses it has given, and knows no others.
+fn keeps_its_own(name: &'static str) -> impl Fn(&mut Connection) {
+    move |connection| {
+        while let Some(request) = connection.next_request() {
+            let path = request.head.request_line().1.to_owned();
+            let body = if request.body.is_empty() { Value::Null } else { request.json() };
+            let known = body["previous_response_id"].as_str().or_else(|| path.strip_prefix("/v1/responses/"));
+            if known.is_some_and(|id| !id.starts_with(&format!("resp_{name}"))) {
+                let error = json!({"message": "Previous response not found.", "type": "invalid_request_error",
+                    "param": "previous_response_id", "code": "previous_response_not_found"});
+                connection.send(json_answer(400, &json!({"error": error}).to_string()));
+                continue;
+            }
+            let response = json!({"id": format!("resp_{name}1"), "object": "response", "status": "completed",
+                "model": name, "output": [], "usage": {"input_tokens": 1, "output_tokens": 1, "total_tokens": 2}});
+            if body["stream"] == true {
+                connection.begin_stream();
+                for kind in ["response.created", "response.completed"] {
+                    let event = json!({"type": kind, "response": response});
+                    connection.send_chunk(format!("event: {kind}\ndata: {event}\n\n"));
+                }
+                connection.end_chunks();
+            } else {
+                connection.send(json_answer(200, &response.to_string()));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_follows_a_response_that_a_provider_keeps_goes_there_at_once() {
+    let (first, second) = (MockUpstream::with(keeps_its_own("a")), MockUpstream::with(keeps_its_own("b")));
+    let mut setup = Setup::new().project("honorRequestedModel", "prefer");
+    for (id, upstream) in [("up/a", &first), ("up/b", &second)] {
+        setup = setup.model(json!({
+            "id": id, "name": id, "provider": "openai", "dialect": "openai-responses", "apiKey": "key",
+            "upstreamModelId": id, "endpoint": format!("http://{}/v1", upstream.address()),
+            "cost": {"inputPerMillion": 1, "outputPerMillion": 2}, "contextWindow": 200_000,
+        }));
+    }
+    let gateway = setup.start();
+    let next = |previous: &str, stream: bool| {
+        let body = json!({"model": "auto", "input": "x", "previous_response_id": previous, "stream": stream});
+        gateway.call(post("/v1/responses", "", &body)).expect(200)
+    };
+    for stream in [false, true] {
+        let body = json!({"model": "up/b", "input": "x", "stream": stream});
+        gateway.call(post("/v1/responses", "", &body)).expect(200);
+        assert_eq!(next("resp_b1", stream).field("x-routerly-model"), Some("up/b"));
+    }
+    assert_eq!(call(&gateway, "GET", "/v1/responses/resp_b1").expect(200).json()["model"], "b");
+    assert_eq!(first.accepted(), 0, "nobody else was asked");
+    // One that was given before the gateway was started is looked for.
+    assert_eq!(next("resp_b0", false).field("x-routerly-model"), Some("up/b"));
+    assert_eq!(first.accepted(), 1);
 }
