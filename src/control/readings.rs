@@ -66,16 +66,17 @@ impl Readings {
 pub(super) fn finished(facts: &Facts) -> Option<Finished> {
     let outcome = Outcome::ALL.get(usize::from(facts.outcome))?;
     let endpoint = Endpoint::ALL.get(usize::from(facts.endpoint))?;
+    let ttft_ms = Some(facts.ttft_ms).filter(|ttft_ms| *ttft_ms != Facts::NO_TTFT);
     Some(Finished {
         generation: facts.generation,
         project: facts.project,
         model: facts.model,
         finished_ms: facts.finished_ms,
         verdict: Verdict::of(*outcome, facts.status),
-        // A record's times begin with its request: those of a second attempt are not the model's alone.
-        is_timed: is_timed(*endpoint) && facts.attempt == 1,
-        latency_ms: facts.latency_ms,
-        ttft_ms: Some(facts.ttft_ms).filter(|ttft_ms| *ttft_ms != Facts::NO_TTFT),
+        is_timed: is_timed(*endpoint),
+        // A record's times begin with its request: policies and earlier attempts are in them.
+        latency_ms: facts.latency_ms.saturating_sub(facts.began_ms),
+        ttft_ms: ttft_ms.map(|ttft_ms| ttft_ms.saturating_sub(facts.began_ms)),
         output_tokens: facts.output,
     })
 }
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_count_for_the_model_that_alone_had_them() {
+    fn times_are_those_of_the_attempt() {
         let facts = Facts {
             outcome: Outcome::Success.index() as u8,
             endpoint: Endpoint::Messages.index() as u8,
@@ -97,14 +98,11 @@ mod tests {
             ..Facts::default()
         };
         let call = finished(&facts).unwrap();
-        assert_eq!((call.verdict, call.is_timed, call.ttft_ms), (Verdict::Success, true, Some(30)));
-        let second = Facts { attempt: 2, ttft_ms: Facts::NO_TTFT, ..facts };
-        let call = finished(&second).unwrap();
-        assert_eq!(
-            (call.is_timed, call.ttft_ms),
-            (false, None),
-            "the first one's failure took some of its time"
-        );
+        assert_eq!((call.verdict, call.is_timed), (Verdict::Success, true));
+        assert_eq!((call.latency_ms, call.ttft_ms), (70, Some(30)));
+        let second = finished(&Facts { attempt: 2, began_ms: 20, ..facts }).unwrap();
+        assert_eq!((second.is_timed, second.latency_ms, second.ttft_ms), (true, 50, Some(10)));
+        assert_eq!(finished(&Facts { ttft_ms: Facts::NO_TTFT, ..facts }).unwrap().ttft_ms, None);
         let counted = Facts { endpoint: Endpoint::CountTokens.index() as u8, ..facts };
         assert!(!finished(&counted).unwrap().is_timed);
         assert!(finished(&Facts { outcome: 200, ..facts }).is_none());

@@ -82,6 +82,8 @@ pub(super) struct Ledger {
     attempts: u32,
     open: Option<Open>,
     last_target: Option<usize>,
+    /// When it was chosen.
+    tried_at: Instant,
     /// Index of its key.
     key: usize,
     status: u16,
@@ -127,6 +129,7 @@ impl Ledger {
             attempts: 0,
             open: None,
             last_target: None,
+            tried_at: request.started,
             key: 0,
             status: 0,
             outcome: Outcome::ClientClosed,
@@ -178,6 +181,7 @@ impl Ledger {
     /// A target was chosen; nothing has been sent to it yet.
     pub(super) fn tries(&mut self, target_index: usize) {
         self.last_target = Some(target_index);
+        self.tried_at = self.last_look();
     }
 
     /// Which of its target's keys the next attempt uses.

@@ -247,7 +247,7 @@ pub struct ControlMetrics {
 pub struct ModelTimes {
     /// Calls that failed through the model's fault: no client's mistakes, no clients that left.
     pub failures: u64,
-    /// Successful first attempts at inference.
+    /// Successful attempts at inference.
     pub answers: u64,
     /// From their request's head to the end of the answer, in milliseconds, added up.
     pub latency_ms: u64,

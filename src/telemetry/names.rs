@@ -63,8 +63,8 @@ metrics! {
     BUDGET_EVENTS = "routerly_budget_events_total", "What happened to limits: threshold reached, exhausted, reset.";
     LOG_DROPPED = "routerly_log_lines_dropped_total", "Log lines dropped because the log writer could not keep up.";
     MODEL_FAILURES = "routerly_model_failures_total", "Calls that failed through the model's fault, by model.";
-    MODEL_LATENCY = "routerly_model_latency_seconds", "From a request's head to the end of the answer of a successful first attempt, by model.";
-    MODEL_TTFT = "routerly_model_ttft_seconds", "From a request's head to the first byte of the answer of a successful first attempt, by model.";
+    MODEL_LATENCY = "routerly_model_latency_seconds", "From the beginning of a successful attempt to the end of its answer, by model.";
+    MODEL_TTFT = "routerly_model_ttft_seconds", "From the beginning of a successful attempt to the first byte of its answer, by model.";
     CALLS = "routerly_calls_total", "Calls.";
     CALL_ERRORS = "routerly_call_errors_total", "Calls that failed.";
     INPUT_TOKENS = "routerly_input_tokens_total", "Input tokens, cached ones included.";

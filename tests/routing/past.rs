@@ -92,6 +92,25 @@ fn the_faster_model_answers_once_both_are_known() {
 }
 
 #[test]
+fn an_attempt_after_a_failed_one_says_how_fast_its_model_is() {
+    let (upstream, _) = failing();
+    let setup = Setup::new()
+        .project("policies", json!([{"type": "performance"}]))
+        .setting("upstream.breaker", json!({"failures": 0, "errorPercent": 0}));
+    // Chance puts the failing model before the others, and these in any order.
+    let models = json!([{"modelId": "bad", "weight": 1_000}, {"modelId": "slow"}, {"modelId": "fast"}]);
+    let gateway = setup
+        .model(at(&upstream, "bad"))
+        .model(model("slow", &answers_after(100)))
+        .model(model("fast", &answers_after(10)))
+        .project("models", models)
+        .start();
+    eventually("requests in a row that the fast model answers", || {
+        (0..IN_A_ROW).all(|_| answered(&ask(&gateway).expect(200)) == "fast").then_some(())
+    });
+}
+
+#[test]
 fn a_cap_on_calls_holds_models_back() {
     let limited = json!({"limits": [{"metric": "calls", "window": "daily", "value": 1_000_000}]});
     let policies = json!([{"type": "rate-limit", "config": {"windowMinutes": 5, "maxCallsPerWindow": 4}}]);

@@ -53,6 +53,7 @@ impl Ledger {
             finished_ms: unix_ms,
             latency_ms: latency_ms.min(u64::from(u32::MAX)) as u32,
             ttft_ms: ttft_ms.map_or(Facts::NO_TTFT, |ttft_ms| ttft_ms.min(u64::from(u32::MAX - 1)) as u32),
+            began_ms: self.tried_at.saturating_duration_since(self.started).as_millis() as u32,
             status: self.status,
             outcome: ending.outcome.index() as u8,
             call_type: self.call_type.index() as u8,

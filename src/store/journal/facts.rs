@@ -14,7 +14,7 @@ pub(super) const FACTS_BYTES: usize = 96;
 /// left (the provider did the work); as tokens and cost whatever was used.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Facts {
-    /// The configuration snapshot that the indexes below belong to.
+    /// The configuration snapshot that the indexes below belong to. Below 2^32: they are counted by one process.
     pub generation: u64,
     /// Index of the project that is billed.
     pub project: u32,
@@ -32,6 +32,9 @@ pub struct Facts {
     pub latency_ms: u32,
     /// To the first byte of the answer, in milliseconds; [`Facts::NO_TTFT`] when no answer began.
     pub ttft_ms: u32,
+    /// From the request's head to the attempt's beginning, in milliseconds: what is in the two before it, and is not the
+    /// model's time.
+    pub began_ms: u32,
     /// The record's `httpStatus`.
     pub status: u16,
     /// Index of an [`Outcome`](crate::telemetry::labels::Outcome).
@@ -70,7 +73,7 @@ impl Facts {
     pub(super) fn encode(&self, out: &mut Vec<u8>) {
         let mut bytes = [0; FACTS_BYTES];
         let words = [
-            self.generation,
+            pair(self.generation as u32, self.began_ms),
             pair(self.project, self.owner),
             pair(self.token, self.model),
             self.admitted_ms,
@@ -102,7 +105,8 @@ impl Facts {
         let (low, high) = (|index| word(index) as u32, |index| (word(index) >> 32) as u32);
         let [status_low, status_high, outcome, call_type, endpoint, _, attempt_low, attempt_high] = words[6];
         Self {
-            generation: word(0),
+            generation: u64::from(low(0)),
+            began_ms: high(0),
             project: low(1),
             owner: high(1),
             token: low(2),
@@ -137,15 +141,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_field_comes_back(a in any::<[u64; 8]>(), b in any::<[u32; 6]>(), c in any::<[u16; 2]>(), d in any::<[u8; 3]>()) {
+        fn every_field_comes_back(a in any::<[u64; 7]>(), b in any::<[u32; 8]>(), c in any::<[u16; 2]>(), d in any::<[u8; 3]>()) {
             let facts = Facts {
-                generation: a[0],
+                generation: u64::from(b[6]),
+                began_ms: b[7],
                 project: b[0],
                 owner: b[1],
                 token: b[2],
                 model: b[3],
-                admitted_ms: a[1],
-                finished_ms: a[2],
+                admitted_ms: a[0],
+                finished_ms: a[1],
                 latency_ms: b[4],
                 ttft_ms: b[5],
                 status: c[0],
@@ -153,11 +158,11 @@ mod tests {
                 call_type: d[1],
                 endpoint: d[2],
                 attempt: c[1],
-                input: a[3],
-                output: a[4],
-                cached: a[5],
-                cache_write: a[6],
-                cost: Picodollars(a[7]),
+                input: a[2],
+                output: a[3],
+                cached: a[4],
+                cache_write: a[5],
+                cost: Picodollars(a[6]),
             };
             let mut bytes = vec![];
             facts.encode(&mut bytes);

@@ -123,6 +123,8 @@ impl<'a> From<Fields<'a>> for Reading<'a> {
                 Some(_) => whole(fields.ttft_ms).min(u64::from(u32::MAX - 1)) as u32,
                 None => Facts::NO_TTFT,
             },
+            // Not in the line: nobody but the process that wrote it wants to know.
+            began_ms: 0,
             status: whole(fields.http_status).min(u64::from(u16::MAX)) as u16,
             outcome: word(fields.outcome, Outcome::ALL.iter().map(|word| word.as_str())),
             call_type: word(fields.call_type, CallType::ALL.iter().map(|word| word.as_str())),
@@ -172,6 +174,7 @@ mod tests {
             finished_ms: 1_767_225_600_123,
             latency_ms: 2_345,
             ttft_ms: 432,
+            began_ms: 0,
             status: 200,
             outcome: Outcome::Success.index() as u8,
             call_type: CallType::Completion.index() as u8,
