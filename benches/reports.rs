@@ -175,6 +175,7 @@ fn record(
         timestamp: formatter.format(unix_ms),
         project_id: &format!("project-{project}"),
         token_id: Some(&format!("token-{token}")),
+        token_project_id: None,
         model_id: &format!("{provider}/model-{model}"),
         provider,
         requested_model: "auto",

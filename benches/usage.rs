@@ -37,6 +37,7 @@ fn record() -> UsageRecord<'static> {
         timestamp: TimestampFormatter::default().format(UNIX_MS),
         project_id: "0f8fad5b-d9cb-469f-a165-70867728950e",
         token_id: Some("7c9e6679-7425-40de-944b-e07fc1f90ae7"),
+        token_project_id: None,
         model_id: "openai/gpt-5-mini",
         provider: "openai",
         requested_model: "gpt-5-mini",

@@ -243,6 +243,8 @@ pub const SIMULATED_SCHEMA_DEPTH_MAX: usize = 12;
 // --- control
 /// Configurations whose indexes are still understood in counters. Cores send theirs several times a second.
 pub const SNAPSHOTS_KEPT_MAX: usize = 8;
+/// Older ones that are understood as well while requests that began under them run.
+pub const SNAPSHOTS_HELD_MAX: usize = 56;
 /// How often the configuration files are looked at, in milliseconds.
 pub const WATCH_INTERVAL_MS: u64 = 500;
 

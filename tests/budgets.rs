@@ -5,7 +5,7 @@ use std::sync::Barrier;
 use serde_json::{Value, json};
 
 use crate::support::home::Home;
-use crate::support::load::{chat, connect, try_call};
+use crate::support::load::{Load, chat, connect, try_call};
 use crate::support::process::Process;
 use crate::support::upstream::behaviour;
 use crate::support::{MockUpstream, Response, Setup, on_each_driver, post, simulated};
@@ -316,4 +316,69 @@ fn what_happens_to_a_limit_is_told_once() {
     gateway.wait_for_metric(&events("threshold"), |count| count == 2.0);
     assert_eq!(gateway.metric(&events("exhausted")), 1.0);
     assert_eq!(gateway.metric(&events("reset")), 0.0);
+}
+
+// --- over restarts
+
+#[test]
+fn of_k_calls_exactly_k_pass_over_lives_that_end_with_kill_9() {
+    on_each_driver(|driver| {
+        let setup = quick().driver(driver).cores(2).project("budgets", json!([calls("yearly", 400)]));
+        let home = Home::of(&setup);
+        let mut seen = 0;
+        for _ in 0..3 {
+            let mut gateway = home.start();
+            let load = Load::start(gateway.address(), 8, "simulated/chat");
+            load.wait_for_more(60);
+            gateway.kill9();
+            seen += load.stop().0.len();
+        }
+        let gateway = home.start();
+        let (passed, refused) = storm(&gateway, 16, 30);
+        assert!(passed > 0 && refused > 0, "{passed} {refused}");
+        // What was under way when a process died was no call; what was settled was one, seen by its client or not.
+        assert_eq!(home.wait_for_records(400).len(), 400);
+        assert!((300..=400).contains(&(seen + passed)), "{seen} + {passed}");
+    });
+}
+
+#[test]
+fn a_limit_that_is_used_up_stays_so_over_restarts_and_is_told_of_once() {
+    let limits = json!([
+        calls("yearly", 3),
+        limit("cost", "rolling_week", 5),
+        limit("output_tokens", "monthly", 100_000)
+    ]);
+    let home = Home::of(&quick().project("budgets", limits));
+    let mut gateway = home.start();
+    for _ in 0..3 {
+        gateway.call(chat("auto", false)).expect(200);
+    }
+    gateway.wait_for_line("budget exhausted; yearly");
+    gateway.signal("TERM");
+    assert!(gateway.wait_exit().success());
+    // After an orderly end, after a kill, with a damaged checkpoint, with none.
+    for round in 0..4 {
+        let mut gateway = home.start();
+        refused(
+            &gateway.call(chat("auto", true)),
+            503,
+            &["yearly limit of 3 calls is reached: 3 calls used"],
+        );
+        if round < 2 {
+            // By then the control thread has looked.
+            gateway.reload();
+            assert_eq!(gateway.metric("routerly_budget_events_total{kind=\"exhausted\"}"), 0.0, "told again");
+        } else {
+            // Nobody knows what was told.
+            gateway.wait_for_line("limits were counted anew from usage records");
+            gateway.wait_for_line("budget exhausted; yearly");
+        }
+        gateway.kill9();
+        match round {
+            1 => std::fs::write(home.file("data/rollups/checkpoint"), "x").unwrap(),
+            2 => std::fs::remove_dir_all(home.file("data/rollups")).unwrap(),
+            _ => {}
+        }
+    }
 }

@@ -19,6 +19,9 @@
 //! A reservation is charged to the bucket in which it was admitted; when that has left the window, settling changes
 //! nothing.
 //!
+//! What of the usage is *stored*, in records that outlive the process, is counted a second time, by the control thread
+//! alone: that goes into the checkpoint ([`super::saved`]).
+//!
 //! *Clocks.* Rolling windows follow a clock that never steps. A calendar window begins when the wall clock says so and
 //! has a count of its own, which is kept until [`KEPT_LENGTHS`] of its lengths have passed, by the steady clock, since it
 //! was last used. So a clock that is set forwards and back finds each window as it was left: neither freed nor doubled,
@@ -49,6 +52,8 @@ pub struct Account {
     /// The last decision was a refusal: worth a look before anything else is reserved.
     refuses: AtomicBool,
     shared: Mutex<Shared>,
+    /// What is stored of what was used.
+    stored: Mutex<Buckets>,
     /// One per core, made when the account turns out to be used by several at a time.
     shares: OnceLock<Box<[Share]>>,
 }
@@ -104,6 +109,17 @@ impl Place {
     pub const SHARED: u32 = 0;
 }
 
+/// Usage in one window whose records are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// Names the window's bucket.
+    pub epoch: u64,
+    /// How much.
+    pub used: u64,
+    /// Steady clock of its last use, in milliseconds.
+    pub seen_ms: u64,
+}
+
 /// What a limit's count stands at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Level {
@@ -149,6 +165,7 @@ impl Account {
             cores: cores.max(1),
             refuses: AtomicBool::new(false),
             shared: Mutex::new(shared),
+            stored: Mutex::default(),
             shares: OnceLock::new(),
         }
     }
@@ -346,13 +363,50 @@ impl Account {
         self.notice(&mut shared, core, admitted);
     }
 
-    /// Puts back what was settled before this process: in a bucket by its epoch, besides what is counted there.
-    pub fn restore(&self, epoch: u64, used: u64, now: Moment) {
-        let mut shared = lock(&self.shared);
-        if let Some(at) = shared.buckets.open(&self.span, epoch, now.steady_ms) {
-            let bucket = &mut shared.buckets.all[at];
-            bucket.used = bucket.used.saturating_add(used);
+    /// The record of something that was charged is stored.
+    pub fn store(&self, used: u64, admitted: Moment) {
+        if used > 0 {
+            let mut stored = lock(&self.stored);
+            let epoch = stored.epoch_at(&self.span, admitted);
+            stored.add(&self.span, epoch, used, admitted.steady_ms);
         }
+    }
+
+    /// Counts usage of another process, whose record is stored, in the window of `admitted`.
+    pub fn add(&self, used: u64, admitted: Moment) {
+        if used > 0 {
+            let epoch = lock(&self.stored).epoch_at(&self.span, admitted);
+            self.put_back(Stored { epoch, used, seen_ms: admitted.steady_ms });
+        }
+    }
+
+    /// Puts back usage of another process, whose records are stored, besides what is counted.
+    pub fn put_back(&self, stored: Stored) {
+        let Stored { epoch, used, seen_ms } = stored;
+        lock(&self.stored).add(&self.span, epoch, used, seen_ms);
+        let mut shared = lock(&self.shared);
+        shared.buckets.add(&self.span, epoch, used, seen_ms);
+    }
+
+    /// What is stored, by window.
+    pub fn stored(&self) -> Vec<Stored> {
+        let stored = lock(&self.stored);
+        let used = stored.all.iter().filter(|bucket| bucket.used > 0);
+        used.map(|bucket| Stored { epoch: bucket.epoch, used: bucket.used, seen_ms: bucket.seen_ms })
+            .collect()
+    }
+
+    /// Goes on, in the window of `now`, with what an account of other windows counts in its own. What that one holds for
+    /// requests that run is spent here.
+    pub fn succeed(&self, old: &Self, now: Moment) {
+        let level = old.level(now);
+        let epoch = self.span.bounds(self.span.clock(now)).epoch;
+        let used = level.used.saturating_add(level.reserved);
+        lock(&self.shared).buckets.add(&self.span, epoch, used, now.steady_ms);
+        let mut stored = lock(&old.stored);
+        let at = stored.turn_to(&old.span, now);
+        let used = stored.live(&old.span, at).fold(0_u64, |sum, bucket| sum.saturating_add(bucket.used));
+        lock(&self.stored).add(&self.span, epoch, used, now.steady_ms);
     }
 
     /// Puts another limit in force; the counts stay.

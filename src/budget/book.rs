@@ -94,10 +94,8 @@ impl Opening<'_> {
             }
             Some(known) => {
                 // Another time zone: the window around now begins elsewhere. What is spent stays spent.
-                let spent = known.level(self.now);
-                let epoch = span.bounds(span.clock(self.now)).epoch;
                 let account = Account::new(key, span, limit, self.book.cores);
-                account.restore(epoch, spent.used.saturating_add(spent.reserved), self.now);
+                account.succeed(known, self.now);
                 Arc::new(account)
             }
             None => Arc::new(Account::new(key, span, limit, self.book.cores)),

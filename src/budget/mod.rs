@@ -2,7 +2,7 @@
 //!
 //! Limits: a [`key::Key`] names one, an [`account::Account`] counts it exactly over all cores and windows ([`window`]). The
 //! [`book`] has all of them and outlives configurations; a [`plan`] says which ones a request meets, a [`hold`] is what the
-//! request has reserved. A [`watch`] tells what happens to them, as [`event`]s.
+//! request has reserved. A [`watch`] tells what happens to them, as [`event`]s. What outlives the process is [`saved`].
 
 pub mod account;
 pub mod book;
@@ -13,5 +13,6 @@ pub mod key;
 pub mod money;
 pub mod plan;
 pub mod price;
+pub mod saved;
 pub mod watch;
 pub mod window;

@@ -108,6 +108,14 @@ impl Span {
         }
     }
 
+    /// The stretch of time of a bucket that has this name.
+    pub fn bounds_of(&self, epoch: u64) -> Bounds {
+        match self {
+            Self::Calendar { .. } => self.bounds(epoch),
+            Self::Rolling { .. } => Bounds { epoch, from: self.begin(epoch), until: self.begin(epoch + 1) },
+        }
+    }
+
     /// First millisecond of a bucket.
     fn begin(&self, epoch: u64) -> u64 {
         match self {

@@ -1,8 +1,8 @@
 //! `routerly start`: from a home directory to cores that serve, and back to an orderly end.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -16,12 +16,13 @@ use super::{StartArgs, fail};
 use crate::admin::{self, Office, Running};
 use crate::auth::Prover;
 use crate::budget::book::Book;
+use crate::budget::watch::Watch;
 use crate::cache::Caches;
 use crate::clock;
 use crate::config::settings::{Driver, LogFormat};
 use crate::config::{Env, Settings};
 use crate::control::archive::{self, Archive};
-use crate::control::{self, Control, keeper};
+use crate::control::{self, Control, budgets, keeper};
 use crate::limits::REPORTS_THREADS;
 use crate::mailbox::{Mailbox, ToControl, ToKeeper, ToOffice, ToReports, ToTraces};
 use crate::net::driver::DriverChoice;
@@ -108,11 +109,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
     let (merger, writers, opened) = open(&home.data_directory(), cores, usage, clock::now(), now_ms)
         .map_err(|error| format!("{}: {error}", home.data_directory().join("usage.json").display()))?;
     report_opened(&opened);
-    // Reports can do without: they read the records then.
-    let rollups = Restored::read(&home.data_directory())
-        .and_then(|restored| Rollups::open(&home.data_directory(), &restored, process::give_way))
-        .inspect_err(|error| log::error("rollups cannot be kept", &[("reason", Value::Display(error))]))
-        .ok();
+    let (rollups, budget_watch) = restore(&home.data_directory(), &snapshot);
 
     let before = predecessor.as_ref().and_then(|stream| stream.try_clone().ok());
     let metrics = Metrics::new(cores);
@@ -153,6 +150,7 @@ fn start(args: &StartArgs) -> Result<(), String> {
         env,
         mailbox: Arc::clone(&mailbox),
         merger: Some(merger),
+        budget_watch,
         rollups,
         predecessor,
         metrics: metrics.clone(),
@@ -264,6 +262,30 @@ fn start(args: &StartArgs) -> Result<(), String> {
         let _ = std::fs::remove_dir_all(demo.root);
     }
     failed.map_or(Ok(()), Err)
+}
+
+/// Goes on with what the last process knew of limits and sums of records. Serving can do without: limits begin with what
+/// could be read, and reports read the records then.
+fn restore(data: &Path, snapshot: &Snapshot) -> (Option<Rollups>, Watch) {
+    let cannot =
+        |what: &'static str| move |error: &io::Error| log::error(what, &[("reason", Value::Display(error))]);
+    let restored = match Restored::read(data) {
+        Ok(restored) => restored,
+        Err(error) => {
+            cannot("rollups cannot be kept, and limits begin anew")(&error);
+            return (None, Watch::default());
+        }
+    };
+    let restoration = budgets::restore(data, &restored, snapshot, control::moment())
+        .inspect_err(cannot("limits could not be restored"))
+        .unwrap_or_default();
+    if restoration.is_recount {
+        let fields = [("records", Value::Integer(restoration.records))];
+        log::info("limits were counted anew from usage records", &fields);
+    }
+    let rollups =
+        Rollups::open(data, &restored, process::give_way).inspect_err(cannot("rollups cannot be kept"));
+    (rollups.ok(), restoration.watch)
 }
 
 /// Starts the thread that keeps responses. A directory that cannot be read does not keep the gateway from starting.

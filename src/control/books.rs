@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use foldhash::fast::FixedState;
 
+use super::budgets::{self, Clocks, Whose};
 use super::readings::{self, Readings};
 use super::rows::Rows;
 use crate::budget::counters::{Counts, Totals};
@@ -17,13 +18,13 @@ use crate::budget::event::Event as BudgetEvent;
 use crate::budget::plan::Who;
 use crate::budget::watch::Watch;
 use crate::budget::window::Moment;
-use crate::limits::SNAPSHOTS_KEPT_MAX;
+use crate::limits::{SNAPSHOTS_HELD_MAX, SNAPSHOTS_KEPT_MAX};
 use crate::mailbox::Mailbox;
 use crate::routing::metrics::Verdict;
 use crate::snapshot::Snapshot;
 use crate::store::journal::Facts;
 use crate::store::rollup::{Event, Rollups};
-use crate::store::usage::{Fold, MergeStats};
+use crate::store::usage::{Fold, LineReader, MergeStats};
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::metrics::ModelTimes;
 
@@ -61,13 +62,22 @@ pub(super) struct Books {
     readings: Readings,
     rows: Rows,
     watch: Watch,
+    clocks: Clocks,
     now: Moment,
+    /// Read the records of another process.
+    lines: LineReader,
+    whose: Option<Whose>,
 }
 
 impl Books {
     /// `length`: that of the open usage file.
-    pub(super) fn new(first: Arc<Snapshot>, now: Moment, rollups: Option<Rollups>, length: u64) -> Self {
-        let mut watch = Watch::default();
+    pub(super) fn new(
+        first: Arc<Snapshot>,
+        now: Moment,
+        rollups: Option<Rollups>,
+        length: u64,
+        mut watch: Watch,
+    ) -> Self {
         watch.adopt(&first.budgets, now);
         Self {
             rows: Rows::new(rollups, length),
@@ -78,7 +88,10 @@ impl Books {
             totals: Totals::default(),
             times: HashMap::default(),
             watch,
+            clocks: Clocks::new(now),
             now,
+            lines: LineReader::default(),
+            whose: None,
         }
     }
 
@@ -92,8 +105,12 @@ impl Books {
         self.readings.begin_generation(&snapshot);
         self.watch.adopt(&snapshot.budgets, self.now);
         self.generations.push(snapshot);
-        if self.generations.len() > SNAPSHOTS_KEPT_MAX {
-            self.generations.remove(0);
+        let count = self.generations.len();
+        let old = &self.generations[..count.saturating_sub(SNAPSHOTS_KEPT_MAX)];
+        // Requests that began under one are still there as long as a core has it.
+        let idle = old.iter().position(|snapshot| Arc::strong_count(snapshot) == 1);
+        if let Some(index) = idle.or((old.len() > SNAPSHOTS_HELD_MAX).then_some(0)) {
+            self.generations.remove(index);
         }
     }
 
@@ -110,6 +127,7 @@ impl Books {
     /// The moment of what comes until the tick ends.
     pub(super) fn begin_tick(&mut self, now: Moment) {
         self.now = now;
+        self.clocks.look(now);
         self.readings.begin_tick(now);
     }
 
@@ -128,12 +146,15 @@ impl Books {
     pub(super) fn end_tick(&mut self, stats: &MergeStats, length: u64, now: Instant) -> Vec<Event> {
         self.add_seen();
         self.watch.poll(self.now);
-        self.rows.end_tick(stats, length, now, &self.generations, Vec::new)
+        let (newest, watch, moment) = (&self.generations[self.generations.len() - 1], &self.watch, self.now);
+        let sections = || vec![budgets::section(newest, watch, moment)];
+        self.rows.end_tick(stats, length, now, &self.generations, sections)
     }
 
     /// The last checkpoint before another process has the files. Everything is stored.
     pub(super) fn finish(&mut self) -> Vec<Event> {
-        self.rows.finish(vec![])
+        let section = budgets::section(self.newest(), &self.watch, self.now);
+        self.rows.finish(vec![section])
     }
 
     /// Has segments deleted that began before a day, spelled `YYYY-MM-DD`.
@@ -144,7 +165,7 @@ impl Books {
     /// Adds what came since the last tick to the sums by id.
     fn add_seen(&mut self) {
         for ((generation, model), times) in self.tick_times.drain() {
-            let snapshot = self.generations.iter().rev().find(|snapshot| snapshot.generation == generation);
+            let snapshot = of_generation(&self.generations, generation);
             let target = snapshot.and_then(|snapshot| snapshot.targets.get(model as usize));
             let Some(id) = target.map(|target| target.model.id.as_str()) else { continue };
             match self.times.get_mut(id) {
@@ -212,10 +233,31 @@ impl Fold for Books {
 
     fn stored(&mut self, facts: &Facts) {
         self.rows.stored(facts);
+        if let Some(snapshot) = of_generation(&self.generations, facts.generation)
+            && !snapshot.budgets.is_empty()
+        {
+            let (who, admitted) = (Key::of(facts).who(), self.clocks.admitted(facts));
+            budgets::charge(&snapshot.budgets, who, facts.model, facts, |account, used| {
+                account.store(used, admitted);
+            });
+        }
     }
 
     fn stored_line(&mut self, line: &[u8]) {
         self.rows.stored_line(line);
+        let newest = &self.generations[self.generations.len() - 1];
+        let plan = &newest.budgets;
+        let mut line = if plan.is_empty() { vec![] } else { line.to_vec() };
+        if let Some(reading) = self.lines.read(&mut line) {
+            let whose = self.whose.take_if(|whose| whose.generation == newest.generation);
+            let whose = self.whose.insert(whose.unwrap_or_else(|| Whose::new(newest)));
+            let (who, model) = whose.of(&reading.ids);
+            let admitted = self.clocks.admitted(&reading.facts);
+            budgets::charge(plan, who, model, &reading.facts, |account, used| account.add(used, admitted));
+            for (entry, _) in plan.whole(who).entries().chain(plan.model(who, model).entries()) {
+                self.watch.look(plan.entry(entry), self.now);
+            }
+        }
     }
 
     fn rotated(&mut self, segment: &Path) {
@@ -225,6 +267,10 @@ impl Fold for Books {
     fn restarted(&mut self) {
         self.rows.restarted();
     }
+}
+
+fn of_generation(generations: &[Arc<Snapshot>], generation: u64) -> Option<&Arc<Snapshot>> {
+    generations.iter().rev().find(|snapshot| snapshot.generation == generation)
 }
 
 /// The ids behind indexes; empty where the configuration has no such part.
@@ -239,7 +285,7 @@ pub(super) struct Ids<'a> {
 impl<'a> Ids<'a> {
     /// None for a generation that is no longer kept.
     pub(super) fn of(generations: &'a [Arc<Snapshot>], key: &Key) -> Option<Self> {
-        let snapshot = generations.iter().rev().find(|snapshot| snapshot.generation == key.generation)?;
+        let snapshot = of_generation(generations, key.generation)?;
         let project = |index: u32| snapshot.config.projects().get(index as usize);
         let token = project(key.owner).and_then(|owner| owner.tokens.get(key.token as usize));
         let model = snapshot.targets.get(key.model as usize).map(|target| &target.model);

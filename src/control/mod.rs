@@ -5,7 +5,7 @@
 
 pub mod archive;
 mod books;
-mod budgets;
+pub mod budgets;
 pub mod keeper;
 mod readings;
 mod rows;
@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use crate::auth::TokenKey;
 use crate::budget::book::Book;
 use crate::budget::event::{Event as BudgetEvent, Kind};
+use crate::budget::watch::Watch as BudgetWatch;
 use crate::budget::window::Moment;
 use crate::clock;
 use crate::config::settings::{LogLevel, Settings};
@@ -64,6 +65,8 @@ pub struct Control {
     pub mailbox: Arc<Mailbox>,
     /// The usage store and the journals' ends; none once another process has them.
     pub merger: Option<Merger>,
+    /// What was told of limits before.
+    pub budget_watch: BudgetWatch,
     /// Sums of the usage records; none where they cannot be kept.
     pub rollups: Option<Rollups>,
     /// The connection to the process that this one replaces: it ends with that process.
@@ -97,7 +100,13 @@ pub fn run(mut control: Control, inbox: &Receiver<ToControl>) {
     let length = control.merger.as_ref().map_or(0, Merger::open_length);
     let mut state = State {
         started_with: first.config.settings().clone(),
-        books: Books::new(first, moment(), control.rollups.take(), length),
+        books: Books::new(
+            first,
+            moment(),
+            control.rollups.take(),
+            length,
+            std::mem::take(&mut control.budget_watch),
+        ),
         control,
         next_watch: now,
         next_retention: now,

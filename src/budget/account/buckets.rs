@@ -71,6 +71,23 @@ impl Buckets {
         self.open(span, epoch, moment.steady_ms)
     }
 
+    /// The epoch of a moment, for whoever asks for many in one window.
+    pub(super) fn epoch_at(&mut self, span: &Span, moment: Moment) -> u64 {
+        let clock_ms = span.clock(moment);
+        if !self.bounds.contains(clock_ms) {
+            self.bounds = span.bounds(clock_ms);
+        }
+        self.bounds.epoch
+    }
+
+    /// Adds to what is used in the bucket of an epoch, where that counts.
+    pub(super) fn add(&mut self, span: &Span, epoch: u64, used: u64, steady_ms: u64) {
+        if let Some(at) = self.open(span, epoch, steady_ms) {
+            let bucket = &mut self.all[at];
+            bucket.used = bucket.used.saturating_add(used);
+        }
+    }
+
     /// Finds the bucket of an epoch or makes it, and forgets what no longer counts; none where there can be none.
     pub(super) fn open(&mut self, span: &Span, epoch: u64, steady_ms: u64) -> Option<usize> {
         let last = self.all.len().checked_sub(1);

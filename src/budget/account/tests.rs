@@ -154,10 +154,16 @@ fn a_clock_that_is_set_without_end_fills_no_memory_and_frees_nothing() {
 #[test]
 fn what_was_settled_before_the_start_counts() {
     let account = account(DAILY, 5, 2);
-    account.restore(MONDAY_MS, 3, at(7));
-    account.restore(MONDAY_MS, 1, at(7));
+    account.put_back(Stored { epoch: MONDAY_MS, used: 3, seen_ms: MONDAY_MS });
+    account.add(1, at(6));
     assert_eq!(account.level(at(7)), level(4, 0, 5));
-    assert!(account.reserve(1, 1, at(7)).is_ok() && account.reserve(0, 1, at(7)).is_err());
+    let place = account.reserve(1, 1, at(7)).unwrap();
+    account.settle(1, place, 1, 1);
+    let stored = |used, ms| [Stored { epoch: MONDAY_MS, used, seen_ms: MONDAY_MS + ms }];
+    assert_eq!(account.stored(), stored(4, 6), "its record is on its way");
+    account.store(1, at(7));
+    assert_eq!(account.stored(), stored(5, 7));
+    assert!(account.reserve(0, 1, at(7)).is_err());
 }
 
 #[test]

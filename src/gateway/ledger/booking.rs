@@ -71,6 +71,8 @@ impl Ledger {
             timestamp: self.shard.timestamps.borrow_mut().format(unix_ms),
             project_id: &project.id,
             token_id: Some(&token.id),
+            token_project_id: (self.principal.project != self.project)
+                .then(|| snapshot.config.projects()[self.principal.project as usize].id.as_str()),
             model_id: &target.model.id,
             provider: &target.model.provider.id,
             requested_model: &self.requested_model,

@@ -1,7 +1,8 @@
 //! What the last process knew, and which records came after that.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::files::{Checkpoint, FirstLine, is_retired, open_usage_file, segments};
@@ -63,19 +64,13 @@ impl Restored {
     /// # Errors
     /// From the file system.
     pub fn read(data_dir: &Path) -> io::Result<Self> {
+        let Some(checkpoint) = Checkpoint::read(data_dir) else { return Self::of_records(data_dir) };
         let open = match open_usage_file(data_dir)? {
             Some(file) => (FirstLine::read(&file)?, file.metadata()?.len()),
             None => (FirstLine::default(), 0),
         };
         let segments = segments(data_dir)?;
         let whole = |path: &Path, bytes| Part { path: path.to_owned(), from: 0, to: bytes };
-        let everything = || {
-            let mut parts: Vec<_> =
-                segments.iter().map(|segment| whole(&segment.path, segment.fingerprint.bytes())).collect();
-            parts.push(whole(&usage_path(data_dir), open.1));
-            Self { checkpoint: None, behind: parts, open_offset: 0 }
-        };
-        let Some(checkpoint) = Checkpoint::read(data_dir) else { return Ok(everything()) };
         let is_covered = |name: &str| checkpoint.segments.iter().find(|(covered, _)| covered == name);
         let mut left = checkpoint.segments.len();
         let mut behind = vec![];
@@ -83,11 +78,11 @@ impl Restored {
         for segment in &segments {
             match is_covered(segment.name()) {
                 Some((_, fingerprint)) if *fingerprint == segment.fingerprint => left -= 1,
-                Some(_) => return Ok(everything()),
+                Some(_) => return Self::of_records(data_dir),
                 // The file that was open then has been rotated since.
                 None if !is_found && segment.fingerprint.first_line() == checkpoint.first_line => {
                     if segment.fingerprint.bytes() < checkpoint.offset {
-                        return Ok(everything());
+                        return Self::of_records(data_dir);
                     }
                     is_found = true;
                     let from = checkpoint.offset;
@@ -106,10 +101,28 @@ impl Restored {
             left -= gone.filter(|(name, _)| is_retired(data_dir, name)).count();
         }
         if left > 0 || !is_found {
-            return Ok(everything());
+            return Self::of_records(data_dir);
         }
         behind.push(Part { from: open_offset, ..whole(&usage_path(data_dir), open.1) });
         Ok(Self { checkpoint: Some(checkpoint), behind, open_offset })
+    }
+
+    /// As if there were no checkpoint: all records there are.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn of_records(data_dir: &Path) -> io::Result<Self> {
+        let whole = |path: PathBuf, bytes| Part { path, from: 0, to: bytes };
+        let mut behind = vec![];
+        for segment in segments(data_dir)? {
+            behind.push(whole(segment.path, segment.fingerprint.bytes()));
+        }
+        let bytes = match open_usage_file(data_dir)? {
+            Some(file) => file.metadata()?.len(),
+            None => 0,
+        };
+        behind.push(whole(usage_path(data_dir), bytes));
+        Ok(Self { checkpoint: None, behind, open_offset: 0 })
     }
 
     /// What was known under a name when the checkpoint was written; the records behind it are not in it.
@@ -122,11 +135,28 @@ impl Restored {
     ///
     /// # Errors
     /// From the file system.
-    pub fn for_each_behind(&self, mut each: impl FnMut(&Facts, &RecordIds<'_>)) -> io::Result<u64> {
+    pub fn for_each_behind(&self, each: impl FnMut(&Facts, &RecordIds<'_>)) -> io::Result<u64> {
+        self.for_each_since(0, each)
+    }
+
+    /// The same without the files that were last written to before a moment, in milliseconds since the Unix epoch: the
+    /// calls in them had ended by then.
+    ///
+    /// # Errors
+    /// From the file system.
+    pub fn for_each_since(
+        &self,
+        unix_ms: u64,
+        mut each: impl FnMut(&Facts, &RecordIds<'_>),
+    ) -> io::Result<u64> {
         let mut unreadable = 0;
         // The open file may not be there yet.
         for part in self.behind.iter().filter(|part| part.from < part.to) {
-            unreadable += part.for_each(|facts, ids, _| each(facts, ids))?;
+            let metadata = fs::metadata(&part.path)?;
+            let written_ms = (metadata.mtime().max(0) as u64).saturating_mul(1_000).saturating_add(999);
+            if written_ms >= unix_ms {
+                unreadable += part.for_each(|facts, ids, _| each(facts, ids))?;
+            }
         }
         Ok(unreadable)
     }

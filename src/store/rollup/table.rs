@@ -383,7 +383,11 @@ mod tests {
         let mut table = Table::default();
         for (index, (facts, [project, token, model, provider])) in records.iter().enumerate() {
             let place = index as u64 * 10;
-            table.add_record(facts, &RecordIds { project, token, model, provider }, (place, place + 10));
+            table.add_record(
+                facts,
+                &RecordIds { project, token, model, provider, ..Default::default() },
+                (place, place + 10),
+            );
         }
         table
     }

@@ -21,6 +21,8 @@ pub struct RecordIds<'a> {
     pub project: &'a str,
     /// Id of the project token.
     pub token: &'a str,
+    /// Id of the project that the token belongs to, where that is another one.
+    pub token_project: &'a str,
     /// Id of the model.
     pub model: &'a str,
     /// Name of the provider.
@@ -68,6 +70,8 @@ struct Fields<'a> {
     project_id: Option<&'a str>,
     #[serde(borrow, default)]
     token_id: Option<&'a str>,
+    #[serde(borrow, default)]
+    token_project_id: Option<&'a str>,
     #[serde(borrow, default)]
     model_id: Option<&'a str>,
     #[serde(borrow, default)]
@@ -140,6 +144,7 @@ impl<'a> From<Fields<'a>> for Reading<'a> {
         let ids = RecordIds {
             project: text(fields.project_id),
             token: text(fields.token_id),
+            token_project: text(fields.token_project_id),
             model: text(fields.model_id),
             provider: text(fields.provider),
         };
@@ -190,14 +195,18 @@ mod tests {
         let ids = RecordIds {
             project: "project-1",
             token: "token-1",
+            token_project: "",
             model: "openai/gpt-5-mini",
             provider: "openai",
         };
         assert_eq!(reading.ids, ids);
 
         let mut line = vec![];
-        record::UsageRecord { admitted_ms: Some(1_767_222_000_000), ..record }.write_json(&mut line);
-        assert_eq!(reader.read(&mut line).unwrap().facts.admitted_ms, 1_767_222_000_000);
+        let (admitted_ms, token_project_id) = (Some(1_767_222_000_000), Some("project-2"));
+        record::UsageRecord { admitted_ms, token_project_id, ..record }.write_json(&mut line);
+        let reading = reader.read(&mut line).unwrap();
+        assert_eq!(reading.facts.admitted_ms, 1_767_222_000_000);
+        assert_eq!(reading.ids.token_project, "project-2");
     }
 
     #[test]

@@ -27,6 +27,8 @@ pub struct UsageRecord<'a> {
     pub project_id: &'a str,
     /// Id of the project token, never the token.
     pub token_id: Option<&'a str>,
+    /// Id of the project that the token belongs to, where that is another one.
+    pub token_project_id: Option<&'a str>,
     /// Id of the configured model that was called; empty when none was.
     pub model_id: &'a str,
     /// Name of the provider; empty when none was called.
@@ -88,7 +90,7 @@ pub struct CacheUse {
 }
 
 /// A record whose strings are all at their bound and all need the longest escape still fits into the journal.
-const _: () = assert!(RECORD_BYTES_MAX / 2 > 6 * (RECORD_ERROR_BYTES_MAX + 7 * RECORD_TEXT_BYTES_MAX) + 2048);
+const _: () = assert!(RECORD_BYTES_MAX / 2 > 6 * (RECORD_ERROR_BYTES_MAX + 8 * RECORD_TEXT_BYTES_MAX) + 2048);
 /// Bytes that a record takes beside its strings, at most; reserved at once.
 const FIXED_BYTES: usize = 1280;
 
@@ -121,6 +123,9 @@ impl UsageRecord<'_> {
         text(out, b"\",\"projectId\":\"", self.project_id);
         if let Some(token_id) = self.token_id {
             text(out, b"\",\"tokenId\":\"", token_id);
+        }
+        if let Some(token_project_id) = self.token_project_id {
+            text(out, b"\",\"tokenProjectId\":\"", token_project_id);
         }
         text(out, b"\",\"modelId\":\"", self.model_id);
         text(out, b"\",\"provider\":\"", self.provider);
@@ -257,6 +262,7 @@ pub(crate) mod tests {
             timestamp: TimestampFormatter::default().format(unix_ms),
             project_id: "project-1",
             token_id: Some("token-1"),
+            token_project_id: None,
             model_id: "openai/gpt-5-mini",
             provider: "openai",
             requested_model: "gpt-5-mini",
@@ -340,9 +346,15 @@ pub(crate) mod tests {
         };
         bare.write_json(&mut out);
         let value: Value = serde_json::from_slice(&out).unwrap();
-        for key in
-            ["tokenId", "conversationId", "errorMessage", "ttftMs", "cachedInputTokens", "tokensPerSec"]
-        {
+        for key in [
+            "tokenId",
+            "tokenProjectId",
+            "conversationId",
+            "errorMessage",
+            "ttftMs",
+            "cachedInputTokens",
+            "tokensPerSec",
+        ] {
             assert_eq!(value.get(key), None, "{key}");
         }
     }
@@ -354,6 +366,7 @@ pub(crate) mod tests {
         let hostile = UsageRecord {
             project_id: &long,
             token_id: Some(&long),
+            token_project_id: Some(&long),
             model_id: &long,
             provider: &long,
             requested_model: &long,
