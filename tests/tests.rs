@@ -13,6 +13,7 @@
 
 mod admin;
 mod budgets;
+mod cli;
 mod dialects;
 mod dns;
 mod docs;

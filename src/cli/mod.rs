@@ -4,7 +4,9 @@
 
 pub mod check;
 mod handover;
+mod remote;
 mod service;
+mod shell;
 pub mod simulate;
 pub mod start;
 pub mod trace;
@@ -33,6 +35,9 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Flags that every command takes.
+    #[command(flatten)]
+    pub globals: remote::Globals,
 }
 
 /// The commands.
@@ -49,6 +54,21 @@ pub enum Command {
     Trace(TraceArgs),
     /// Run the simulated provider as a server of its own
     Simulate(Box<SimulateArgs>),
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command into a directory
+    Man {
+        /// Where to write them
+        #[arg(long)]
+        directory: Option<PathBuf>,
+    },
+    /// What talks to a running gateway.
+    #[command(flatten)]
+    Remote(remote::Remote),
 }
 
 /// Flags of `start`.
@@ -98,9 +118,6 @@ pub struct UsageArgs {
     /// What to sum up by
     #[arg(long, value_enum, default_value_t)]
     pub by: GroupBy,
-    /// Print JSON
-    #[arg(long, conflicts_with = "csv")]
-    pub json: bool,
     /// Print comma-separated values
     #[arg(long)]
     pub csv: bool,
@@ -179,9 +196,6 @@ pub struct TraceArgs {
     /// Home directory [default: $ROUTERLY_HOME or ~/.routerly]
     #[arg(long)]
     pub home: Option<PathBuf>,
-    /// Print JSON
-    #[arg(long)]
-    pub json: bool,
 }
 
 /// Flags of `simulate`.
@@ -206,13 +220,19 @@ pub fn run(cli: Cli) -> ExitCode {
     match cli.command {
         Command::Start(args) => start::run(&args),
         Command::Check(args) => check::run(args.home.as_deref(), args.import_dry_run).into(),
-        Command::Usage(args) => run_usage(&args),
-        Command::Trace(args) => trace::run(&args),
+        Command::Usage(args) => run_usage(&args, cli.globals.json),
+        Command::Trace(args) => trace::run(&args, cli.globals.json),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { directory } => shell::man(directory.as_deref()),
+        Command::Remote(command) => remote::run(command, cli.globals),
     }
 }
 
-fn run_usage(args: &UsageArgs) -> ExitCode {
+fn run_usage(args: &UsageArgs, json: bool) -> ExitCode {
+    if json && args.csv {
+        return remote::Failure::usage("--json and --csv exclude each other").report();
+    }
     let filter = match &args.command {
         Some(UsageCommand::Records(records)) => &records.filter,
         None => &args.filter,
@@ -226,7 +246,7 @@ fn run_usage(args: &UsageArgs) -> ExitCode {
         let options = RecordsOptions { filter, limit: records.limit, after: records.after };
         return usage::run_records(home.root(), &options).into();
     }
-    let format = match (args.json, args.csv) {
+    let format = match (json, args.csv) {
         (true, _) => OutputFormat::Json,
         (_, true) => OutputFormat::Csv,
         _ => OutputFormat::Table,

@@ -15,8 +15,8 @@ use crate::store::traces;
 use crate::telemetry::ids::TraceId;
 
 /// Shows the kept trace of a request.
-pub fn run(args: &TraceArgs) -> ExitCode {
-    match find(args) {
+pub fn run(args: &TraceArgs, json: bool) -> ExitCode {
+    match find(args, json) {
         Ok(text) => {
             // Whoever reads the pipe may have seen enough.
             let _ = std::io::stdout().lock().write_all(text.as_bytes());
@@ -26,7 +26,7 @@ pub fn run(args: &TraceArgs) -> ExitCode {
     }
 }
 
-fn find(args: &TraceArgs) -> Result<String, String> {
+fn find(args: &TraceArgs, json: bool) -> Result<String, String> {
     let env = Env::from_process();
     let id = TraceId::parse(&args.id)
         .ok_or_else(|| format!("`{}` is no trace id: those are UUIDs, as in x-routerly-trace-id", args.id))?;
@@ -44,7 +44,7 @@ fn find(args: &TraceArgs) -> Result<String, String> {
     } else {
         line
     };
-    if args.json {
+    if json {
         return Ok(format!("{line}\n"));
     }
     let value: Value = serde_json::from_str(&line).map_err(|error| format!("the trace of {id}: {error}"))?;
@@ -52,7 +52,7 @@ fn find(args: &TraceArgs) -> Result<String, String> {
 }
 
 /// A line on the request, and one on each entry.
-fn page(trace: &Value) -> String {
+pub(super) fn page(trace: &Value) -> String {
     let mut out = String::new();
     if let Value::Object(members) = trace {
         for (name, value) in members.iter().filter(|(name, _)| *name != "trace") {

@@ -47,6 +47,10 @@ pub struct Env {
     pub legacy_secret_key: Option<Secret>,
     /// `HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, also in lower case.
     pub proxy: ProxyVariables,
+    /// `ROUTERLY_TOKEN`: a sign-in token for the command line.
+    pub login_token: Option<Secret>,
+    /// `NO_COLOR`: whether the command line is to do without (<https://no-color.org>).
+    pub no_color: bool,
 }
 
 /// The proxy variables as they were set.
@@ -82,6 +86,8 @@ impl Env {
                 http: either("HTTP_PROXY", "http_proxy"),
                 no_proxy: get("no_proxy").or_else(|| get("NO_PROXY")),
             },
+            login_token: get("ROUTERLY_TOKEN").map(Secret::new),
+            no_color: lookup("NO_COLOR").is_some_and(|value| !value.is_empty()),
         }
     }
 

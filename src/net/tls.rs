@@ -167,7 +167,8 @@ impl Conn {
     }
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+/// The one set of cryptography.
+pub fn provider() -> Arc<rustls::crypto::CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }
 
@@ -197,6 +198,11 @@ pub fn server_config(cert_file: &Path, key_file: &Path) -> Result<Arc<ServerConf
     Ok(Arc::new(config))
 }
 
+/// The system's trust roots; none where it has none.
+pub fn system_roots() -> Vec<CertificateDer<'static>> {
+    rustls_native_certs::load_native_certs().certs
+}
+
 /// Trust for calls to providers: the system's roots and an optional file of further ones.
 ///
 /// # Errors
@@ -204,8 +210,7 @@ pub fn server_config(cert_file: &Path, key_file: &Path) -> Result<Arc<ServerConf
 /// only one that is needed.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
     let mut roots = RootCertStore::empty();
-    let system = rustls_native_certs::load_native_certs();
-    roots.add_parsable_certificates(system.certs);
+    roots.add_parsable_certificates(system_roots());
     if let Some(file) = ca_file {
         let extra = CertificateDer::pem_file_iter(file)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
