@@ -283,6 +283,7 @@ const WORDS: &[(&str, &[&str], &str)] = &[
             "endpoints::api",
             "endpoints::operations",
             "gateway::candidates",
+            "gateway::hedge",
             "gateway::kept",
             "gateway::peek",
             "gateway::relay",

@@ -71,6 +71,9 @@ pub struct Project {
     pub response_cache: Option<ResponseCache>,
     /// Time of one attempt up to the first byte; none: the default.
     pub timeout: Option<Duration>,
+    /// After which time without a beginning of an answer another model is asked beside the first, 0 for never; none: as the
+    /// setting says.
+    pub hedge_after: Option<Duration>,
     /// Overrides the setting of the same name.
     pub trace_stream: Option<TraceStream>,
     /// Whether the text of chat streams is said a second time, as `content` events.
@@ -277,6 +280,7 @@ impl<'m> Reader<'m> {
             response_cache: f.object("responseCache", ResponseCache::read).flatten(),
             policies: self.policies(f, id.unwrap_or_default()),
             timeout,
+            hedge_after: f.duration("hedgeAfterMs", 0..=DAY_MS),
             trace_stream: f.word("traceStream", &TRACE_STREAMS),
             honor_requested_model: f.word("honorRequestedModel", &honor).unwrap_or_default(),
             labels_streams: f

@@ -240,7 +240,7 @@ pub struct UpstreamSettings {
     /// From `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`.
     pub proxies: Proxies,
     /// `retries` (default 1), `retryBaseMs` (50), `retryMaxMs` (2,000), `retryBudgetPercent` (20),
-    /// `retryBudgetPerSecond` (10), `rateLimitCooldownMs` (30,000).
+    /// `retryBudgetPerSecond` (10), `rateLimitCooldownMs` (30,000), `hedgeAfterMs` (0: never).
     pub retry: RetryRules,
     /// `breaker`: `failures` (5), `errorPercent` (50), `samplesMin` (20), `windowMs` (10,000), `cooldownMs` (10,000).
     pub breaker: BreakerRules,

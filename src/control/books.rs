@@ -220,10 +220,11 @@ impl Fold for Books {
                 ttft_ms: ttft_ms.map_or(0, u64::from),
             });
         }
+        let outcome = Outcome::ALL.get(usize::from(facts.outcome));
         let sum = self.tick.entry(Key::of(facts)).or_default();
         sum.merge(&Counts {
             calls: 1,
-            errors: u64::from(usize::from(facts.outcome) != Outcome::Success.index()),
+            errors: u64::from(outcome.is_none_or(|outcome| outcome.is_error())),
             input_tokens: facts.input,
             output_tokens: facts.output,
             cached_input_tokens: facts.cached,

@@ -42,6 +42,11 @@ impl Admission {
         hold.get_or_insert_with(|| Box::new(Hold::open(Rc::clone(view), shard.index, who, admitted)))
     }
 
+    /// For another call of the same request, of which nothing is held yet.
+    pub(super) fn beside(&self) -> Self {
+        Self { hold: None, tokens: self.tokens }
+    }
+
     /// Charges what an attempt has used. Calls are those whose provider did the work.
     pub(super) fn settle(
         &mut self,
@@ -55,7 +60,8 @@ impl Admission {
             return;
         }
         let (model, outcome, usage, cost) = attempt;
-        let calls = u64::from(matches!(outcome, Outcome::Success | Outcome::ClientClosed));
+        let did_work = matches!(outcome, Outcome::Success | Outcome::ClientClosed | Outcome::Cancelled);
+        let calls = u64::from(did_work);
         let used = Amounts { calls, input: usage.input, output: usage.output, cost };
         Self::open(&mut self.hold, shard, view, who, admitted).settle(model, &used);
     }
@@ -188,6 +194,22 @@ impl Ledger {
         }
         let chosen = hold.choose(index as u32, &ask);
         chosen.map_err(|refusal| spent(hold.plan(), refusal, admitted))
+    }
+
+    /// Holds a call of its own, and what a target may use at most, for an attempt beside another one.
+    ///
+    /// # Errors
+    /// The limit without room.
+    pub(super) fn hold_beside(&mut self, index: usize, target: &Target) -> Result<(), GatewayError> {
+        self.working();
+        if self.view.snapshot.budgets.is_empty() {
+            return Ok(());
+        }
+        let (who, admitted) = (self.who(), self.admitted());
+        let hold = Admission::open(&mut self.limits.hold, &self.shard, &self.view, who, admitted);
+        let call = Amounts { calls: 1, ..Amounts::default() };
+        hold.admit(&call).map_err(|refusal| spent(hold.plan(), refusal, admitted))?;
+        self.choose(index, target)
     }
 
     /// Tells the candidates of a request what is left of their limits.

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::attempt::AttemptError;
-use super::exchange::{Exchange, is_wait};
+use super::exchange::{Asker, is_wait};
 use crate::http1::{Framing, KnownField, Method, ResponseSlots, parse_response, writer};
 use crate::limits::{ANSWER_HEADROOM_BYTES, ANSWER_TAILROOM_BYTES};
 use crate::net::{Buffer, Conn};
@@ -66,7 +66,7 @@ impl AnswerHead {
 /// # Errors
 /// Too slow, malformed, cut off within the head, or the client left.
 pub(super) async fn read_head(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     conn: &mut Conn,
     method: Method<'_>,
     first_byte: Duration,
@@ -80,7 +80,7 @@ pub(super) async fn read_head(
 /// As for [`read_head`].
 pub(super) async fn finish_head(
     mut reader: HeadReader,
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     conn: &mut Conn,
     method: Method<'_>,
     first_byte: Duration,
@@ -89,7 +89,7 @@ pub(super) async fn finish_head(
         if !exchange.provider_ready(conn).await {
             return Err(AttemptError::ClientGone);
         }
-        match reader.advance(exchange.shard, conn, method, first_byte)? {
+        match reader.advance(exchange.shard(), conn, method, first_byte)? {
             Progress::Head(head) => return Ok(Some(head)),
             Progress::Closed => return Ok(None),
             Progress::Wait => {}

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::answer::{self, Answer};
-use super::exchange::{Exchange, Sent};
+use super::exchange::{Asker, Sent};
 use super::failover::Turn;
 use super::ledger::Ledger;
 use crate::http1::Method;
@@ -54,7 +54,7 @@ pub(super) struct Wire<'a> {
 /// # Errors
 /// [`AttemptError`].
 pub(super) async fn send(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     ledger: &mut Ledger,
     turn: Turn,
     target: &Target,
@@ -62,10 +62,10 @@ pub(super) async fn send(
     first_byte: Duration,
 ) -> Result<Answer, AttemptError> {
     ledger.asks(turn.index, turn.key);
-    let pool = Rc::clone(&exchange.view.pools[target.endpoint]);
+    let pool = Rc::clone(&exchange.view().pools[target.endpoint]);
     let mut lease = match pool.lease() {
         Some(lease) => {
-            exchange.shard.metrics.upstream_reuses.add(1);
+            exchange.shard().metrics.upstream_reuses.add(1);
             ledger.step("pooled connection taken", &[]);
             lease
         }
@@ -80,7 +80,7 @@ pub(super) async fn send(
             }
             // An end that comes later than a round trip may be that of a provider that has seen the request.
             Ok(None) if lease.reused && ledger.waited() < STALE_WINDOW => {
-                exchange.shard.metrics.upstream_stale.add(1);
+                exchange.shard().metrics.upstream_stale.add(1);
                 ledger.step("pooled connection was closed", &[]);
                 lease = connect(exchange, ledger, &pool, target).await?;
             }
@@ -92,7 +92,7 @@ pub(super) async fn send(
 
 /// `None`: the connection ended before the first byte of an answer.
 async fn exchange_once(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     ledger: &mut Ledger,
     lease: &mut Lease,
     wire: Wire<'_>,
@@ -115,7 +115,7 @@ async fn exchange_once(
             return Ok(head);
         }
         Err(_) if lease.conn.deadline().fired() => {
-            return Err(answer::too_late(exchange.shard, first_byte).into());
+            return Err(answer::too_late(exchange.shard(), first_byte).into());
         }
         Err(_) if lease.reused => return Ok(None),
         // A provider may answer and close before it has read all (413): the answer counts.
@@ -132,12 +132,12 @@ async fn exchange_once(
 
 /// Opens a fresh connection while watching whether the client is still there.
 pub(super) async fn connect(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     ledger: &mut Ledger,
     pool: &Pool,
     target: &Target,
 ) -> Result<Lease, AttemptError> {
-    let (shard, view) = (Rc::clone(exchange.shard), Rc::clone(&exchange.view));
+    let (shard, view) = (Rc::clone(exchange.shard()), Rc::clone(exchange.view()));
     let timeout = view.snapshot.config.settings().upstream.connect_timeout;
     let connecting = Box::pin(open(&shard, &view, ledger, pool, target, timeout));
     let conn = exchange.while_client_stays(connecting).await.ok_or(AttemptError::ClientGone)??;

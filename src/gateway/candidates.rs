@@ -6,8 +6,9 @@ use super::answer::{Answer, BodyKind};
 use super::attempt::{self, AttemptError, Wire};
 use super::call::Asked;
 use super::choose;
-use super::exchange::{After, Exchange};
+use super::exchange::{After, Asker, Exchange};
 use super::failover::{Failover, Failure, Turn};
+use super::hedge;
 use super::kept::Keeping;
 use super::ledger::Ledger;
 use super::opening::opening;
@@ -17,19 +18,19 @@ use super::request::Request;
 use super::translated::{self, Job};
 use crate::clock;
 use crate::dialect::Dialect;
-use crate::dialect::refusal::{self, Refusal};
+use crate::dialect::refusal::{self, Judged, Refusal};
 use crate::http1::{Method, retry_after, writer};
 use crate::json::splice::{Edits, Splices};
 use crate::limits::CONTIGUOUS_REQUEST_BYTES_MAX;
 use crate::provider::Call;
 use crate::respond::GatewayError;
-use crate::shard::HeldBytes;
+use crate::shard::{HeldBytes, Shard};
 use crate::snapshot::{Snapshot, Target};
 use crate::telemetry::labels::Endpoint;
 use crate::trace::Skip;
 
 /// How the answer of a candidate gets to the client.
-enum Way {
+pub(super) enum Way {
     /// As it comes.
     Native {
         /// The usage chunk was asked for by the gateway.
@@ -44,23 +45,27 @@ enum Way {
     },
 }
 
-/// Why a candidate was asked in vain, or not at all.
-enum Unanswered {
-    /// It failed.
+/// What came of asking a candidate.
+pub(super) enum Verdict {
+    /// An answer for the client; with a complaint where it is a refusal that nobody could do better than.
+    Answer(Answer, Way, Option<Complaint>),
+    /// A refusal that another candidate may do better than, for this reason and in these words.
+    Refusal(Answer, Way, Complaint, Option<String>),
+    /// It failed, or could not be asked.
     Failed(GatewayError),
     /// The client is gone.
     Gone,
-    /// There was no need to ask it.
-    Served(After),
 }
 
-impl From<GatewayError> for Unanswered {
-    fn from(error: GatewayError) -> Self {
-        Self::Failed(error)
-    }
+/// What a refusal says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Complaint {
+    judged: Judged,
+    /// When to come back, by the head.
+    retry_after: Option<Duration>,
 }
 
-impl From<AttemptError> for Unanswered {
+impl From<AttemptError> for Verdict {
     fn from(error: AttemptError) -> Self {
         match error {
             AttemptError::Failed(error) => Self::Failed(error),
@@ -70,7 +75,7 @@ impl From<AttemptError> for Unanswered {
 }
 
 /// What the client gets if nobody does better.
-enum Last {
+pub(super) enum Last {
     /// Nobody was asked.
     Nothing,
     /// An error of ours.
@@ -80,7 +85,7 @@ enum Last {
 }
 
 /// A refusal that waits for whether anybody does better.
-struct Held {
+pub(super) struct Held {
     answer: Answer,
     way: Way,
     /// Index of the target.
@@ -109,70 +114,74 @@ pub(super) async fn run(
         let first_byte = match first_byte_timeout(snapshot, request, target) {
             Ok(first_byte) => first_byte,
             Err(error) => {
-                failover.left();
-                last.put(exchange, error, true);
+                failover.left(turn);
+                last.put(exchange.shard, error, true);
                 break;
             }
         };
         if let Err(error) = ledger.choose(turn.index, target) {
             ledger.skips(turn.index, Skip::BudgetExhausted);
-            failover.failed(exchange.shard, Failure::Unasked, None);
-            last.put(exchange, error, true);
+            failover.failed(exchange.shard, turn, Failure::Unasked, None);
+            last.put(exchange.shard, error, true);
             next = failover.next(ledger, time_left(snapshot, request));
             continue;
         }
-        let answered = if translated::is_needed(request, target, asked.body, asked.previous.is_some()) {
+        if translated::is_counted_here(request, target, asked.body, asked.previous.is_some()) {
+            ledger.tries(turn.index);
             // Boxed, so that a relay does not carry its room.
-            Box::pin(ask_translated(exchange, request, ledger, snapshot, turn, asked, first_byte)).await
-        } else {
-            ask(exchange, request, ledger, snapshot, turn, asked, &mut splices, first_byte).await
-        };
-        let error = match answered {
-            Ok((answer, way)) => match judge(exchange, &mut failover, way.dialect(request), answer).await {
-                Verdict::Answer(answer) => {
-                    last.release(exchange);
-                    match tell(exchange, request, ledger, snapshot, turn.index, asked, (answer, way)).await {
-                        Ok(after) => return after,
-                        Err(error) => error,
-                    }
+            match Box::pin(translated::estimate(exchange, request, ledger, target, asked.body)).await {
+                Ok(after) => {
+                    failover.left(turn);
+                    return after;
                 }
-                Verdict::Refusal(answer, said) => {
-                    let Some(turn_after) = failover.next(ledger, time_left(snapshot, request)) else {
-                        let refusal = (answer, way, said);
-                        return pass_on(exchange, request, ledger, snapshot, turn.index, asked, refusal)
-                            .await;
-                    };
-                    next = Some(turn_after);
-                    refused(exchange, ledger, &mut last, (answer, way, turn.index), said);
+                Err(error) => {
+                    fail(exchange.shard, &mut failover, ledger, &mut last, turn, error);
+                    next = failover.next(ledger, time_left(snapshot, request));
                     continue;
                 }
-                Verdict::Broken(error) => error,
-                Verdict::Gone => {
-                    failover.left();
-                    ledger.client_gone();
-                    return After::Abort;
+            }
+        }
+        let hopes = failover.hopes(turn);
+        let how = How { request, snapshot, asked };
+        let (turn, verdict) = match hedge::delay(&how, &failover) {
+            // Boxed: few requests need its room.
+            Some(delay) => {
+                let race = hedge::Race { how, failover: &mut failover, last: &mut last, delay };
+                Box::pin(race.run(exchange, ledger, turn, &mut splices, first_byte)).await
+            }
+            None => (turn, ask_one(exchange, how, ledger, turn, &mut splices, first_byte, hopes).await),
+        };
+        let error = match verdict {
+            Verdict::Answer(answer, way, complaint) => {
+                match complaint {
+                    None => failover.succeeded(exchange.shard, turn),
+                    Some(complaint) => failover.refused(exchange.shard, turn, complaint),
                 }
-            },
-            Err(Unanswered::Failed(error)) => error,
-            Err(Unanswered::Gone) => {
-                failover.left();
+                last.release(exchange.shard);
+                match tell(exchange, request, ledger, snapshot, turn.index, asked, (answer, way)).await {
+                    Ok(after) => return after,
+                    Err(error) => error,
+                }
+            }
+            Verdict::Refusal(answer, way, complaint, said) => {
+                failover.refused(exchange.shard, turn, complaint);
+                let Some(turn_after) = failover.next(ledger, time_left(snapshot, request)) else {
+                    let refusal = (answer, way, said);
+                    return pass_on(exchange, request, ledger, snapshot, turn.index, asked, refusal).await;
+                };
+                next = Some(turn_after);
+                refused(exchange.shard, ledger, &mut last, (answer, way, turn.index), said);
+                continue;
+            }
+            Verdict::Failed(error) => error,
+            Verdict::Gone => {
+                failover.left(turn);
                 ledger.client_gone();
                 return After::Abort;
             }
-            Err(Unanswered::Served(after)) => {
-                failover.left();
-                return after;
-            }
         };
-        let failure = Failure::of(&error);
-        if failure == Failure::Unasked {
-            ledger.gave_up(turn.index, &error);
-        } else {
-            ledger.attempt_failed(&error);
-        }
-        failover.failed(exchange.shard, failure, None);
         let is_stopped = matches!(error, GatewayError::Stopped);
-        last.put(exchange, error, failure == Failure::Unasked);
+        fail(exchange.shard, &mut failover, ledger, &mut last, turn, error);
         if is_stopped {
             break;
         }
@@ -192,6 +201,50 @@ pub(super) async fn run(
     exchange.refuse(request, ledger, &error).await
 }
 
+/// What is asked, of whomever it is.
+#[derive(Clone, Copy)]
+pub(super) struct How<'a> {
+    /// The client's request.
+    pub request: &'a Request,
+    /// The configuration that it began with.
+    pub snapshot: &'a Snapshot,
+    /// What it says.
+    pub asked: &'a Asked<'a>,
+}
+
+/// What may follow should a candidate fail.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Hopes {
+    /// Somebody else could be asked, or another key.
+    pub other: bool,
+    /// Something could, if only the same one again.
+    pub any: bool,
+}
+
+/// Asks one candidate and judges its answer.
+pub(super) async fn ask_one(
+    asker: &mut impl Asker,
+    how: How<'_>,
+    ledger: &mut Ledger,
+    turn: Turn,
+    splices: &mut Splices,
+    first_byte: Duration,
+    hopes: Hopes,
+) -> Verdict {
+    let How { request, snapshot, asked } = how;
+    let target = &snapshot.targets[turn.index];
+    let answered = if translated::is_needed(request, target, asked.body, asked.previous.is_some()) {
+        // Boxed, so that a relay does not carry its room.
+        Box::pin(ask_translated(asker, how, ledger, turn, first_byte)).await
+    } else {
+        ask(asker, how, ledger, turn, splices, first_byte).await
+    };
+    match answered {
+        Ok((answer, way)) => judge(asker, hopes, way.dialect(request), answer, way).await,
+        Err(error) => error.into(),
+    }
+}
+
 impl Way {
     /// What the provider speaks.
     fn dialect(&self, request: &Request) -> Dialect {
@@ -205,20 +258,20 @@ impl Way {
 impl Last {
     /// A later failure takes the place of an earlier one; that somebody could not be asked is no word against a provider
     /// that was, and said something.
-    fn put(&mut self, exchange: &Exchange<'_>, error: GatewayError, unasked: bool) {
+    fn put(&mut self, shard: &Shard, error: GatewayError, unasked: bool) {
         if !(unasked && matches!(self, Self::Refusal(_))) {
-            self.release(exchange);
+            self.release(shard);
             *self = Self::Error(error);
         }
     }
 
     /// Somebody does better: the connection of a refusal can serve others.
     #[inline]
-    fn release(&mut self, exchange: &Exchange<'_>) {
+    fn release(&mut self, shard: &Shard) {
         if matches!(self, Self::Refusal(_))
             && let Self::Refusal(held) = std::mem::replace(self, Self::Nothing)
         {
-            peek::release(exchange, held.answer);
+            peek::release(shard, held.answer);
         }
     }
 }
@@ -236,54 +289,42 @@ fn time_left(snapshot: &Snapshot, request: &Request) -> Option<Duration> {
     Some(total.saturating_sub(clock::now().duration_since(request.started)))
 }
 
-/// What to make of an answer.
-enum Verdict {
-    /// It is for the client.
-    Answer(Answer),
-    /// It is a refusal that another candidate may do better than; what it says, in short.
-    Refusal(Answer, Option<String>),
-    /// It came to nothing.
-    Broken(GatewayError),
-    /// The client is gone.
-    Gone,
-}
-
 /// Judges an answer by its head, and by the beginning of its body where that can matter.
 async fn judge(
-    exchange: &mut Exchange<'_>,
-    failover: &mut Failover<'_>,
+    asker: &mut impl Asker,
+    hopes: Hopes,
     dialect: Dialect,
     mut answer: Answer,
+    way: Way,
 ) -> Verdict {
     let status = answer.head.status;
     if status < 400 {
-        if answer.head.kind == BodyKind::Events && failover.has_other() {
-            let settings = exchange.view.snapshot.config.settings();
+        if answer.head.kind == BodyKind::Events && hopes.other {
+            let settings = asker.view().snapshot.config.settings();
             // A client of a stream hears something by then.
             let patience = settings.server.stream_keep_alive.unwrap_or(settings.upstream.stream_idle_timeout);
             // Boxed, as below: most requests do without.
-            match Box::pin(peek::stream(exchange, &mut answer, dialect, patience)).await {
+            match Box::pin(peek::stream(asker, &mut answer, dialect, patience)).await {
                 Beginning::Well => {}
                 Beginning::Error(error) => {
-                    let judged = refusal::of_event(dialect, &error);
-                    failover.failed(exchange.shard, Failure::Refused(judged), None);
-                    return match judged.refusal {
-                        Refusal::Request => Verdict::Answer(answer),
-                        _ => Verdict::Refusal(answer, Some(error.message)),
+                    let complaint =
+                        Complaint { judged: refusal::of_event(dialect, &error), retry_after: None };
+                    return match complaint.judged.refusal {
+                        Refusal::Request => Verdict::Answer(answer, way, Some(complaint)),
+                        _ => Verdict::Refusal(answer, way, complaint, Some(error.message)),
                     };
                 }
-                Beginning::Broken(error) => return Verdict::Broken(error),
+                Beginning::Broken(error) => return Verdict::Failed(error),
                 Beginning::Gone => return Verdict::Gone,
             }
         }
-        failover.succeeded(exchange.shard);
-        return Verdict::Answer(answer);
+        return Verdict::Answer(answer, way, None);
     }
     let is_passing = matches!(status, 408 | 409 | 429 | 500..);
-    let matters = failover.has_other() || is_passing && failover.may_go_on();
+    let matters = hopes.other || is_passing && hopes.any;
     // The text of a refused key is for the record at any rate.
     let body = if matters || matches!(status, 401 | 403) {
-        match Box::pin(peek::error_body(exchange, &mut answer)).await {
+        match Box::pin(peek::error_body(asker, &mut answer)).await {
             Some(body) => body,
             None => return Verdict::Gone,
         }
@@ -291,19 +332,64 @@ async fn judge(
         Body::default()
     };
     let Some(judged) = refusal::of_answer(dialect, status, &body.payload) else {
-        return Verdict::Answer(answer);
+        return Verdict::Answer(answer, way, None);
     };
     let retry_after = retry_after(&answer.head.fields, clock::unix_ms() / 1_000);
-    failover.failed(exchange.shard, Failure::Refused(judged), retry_after);
+    let complaint = Complaint { judged, retry_after };
     if judged.refusal == Refusal::Request {
-        return Verdict::Answer(answer);
+        return Verdict::Answer(answer, way, Some(complaint));
     }
-    Verdict::Refusal(answer, body.message(dialect))
+    Verdict::Refusal(answer, way, complaint, body.message(dialect))
+}
+
+impl Failover<'_> {
+    /// [`Failover::failed`] of a refusal.
+    fn refused(&mut self, shard: &Shard, turn: Turn, complaint: Complaint) {
+        self.failed(shard, turn, Failure::Refused(complaint.judged), complaint.retry_after);
+    }
+}
+
+/// Books what came to nothing while somebody else is asked.
+pub(super) fn give_up(
+    shard: &Shard,
+    failover: &mut Failover<'_>,
+    ledger: &mut Ledger,
+    last: &mut Last,
+    turn: Turn,
+    verdict: Verdict,
+) {
+    match verdict {
+        Verdict::Refusal(answer, way, complaint, said) => {
+            failover.refused(shard, turn, complaint);
+            refused(shard, ledger, last, (answer, way, turn.index), said);
+        }
+        Verdict::Failed(error) => fail(shard, failover, ledger, last, turn, error),
+        Verdict::Answer(..) | Verdict::Gone => {}
+    }
+}
+
+/// Books an error of an attempt, or that there was none.
+fn fail(
+    shard: &Shard,
+    failover: &mut Failover<'_>,
+    ledger: &mut Ledger,
+    last: &mut Last,
+    turn: Turn,
+    error: GatewayError,
+) {
+    let failure = Failure::of(&error);
+    if failure == Failure::Unasked {
+        ledger.gave_up(turn.index, &error);
+    } else {
+        ledger.attempt_failed(&error);
+    }
+    failover.failed(shard, turn, failure, None);
+    last.put(shard, error, failure == Failure::Unasked);
 }
 
 /// Books a refusal that does not get to the client while somebody else can be asked.
 fn refused(
-    exchange: &Exchange<'_>,
+    shard: &Shard,
     ledger: &mut Ledger,
     last: &mut Last,
     (answer, way, index): (Answer, Way, usize),
@@ -312,14 +398,14 @@ fn refused(
     let status = answer.head.status;
     if let Some(error) = about_our_key(status) {
         ledger.key_refused(&error, status, said.as_deref());
-        last.put(exchange, error, false);
-        peek::release(exchange, answer);
+        last.put(shard, error, false);
+        peek::release(shard, answer);
         return;
     }
     let said = said.filter(|said| !said.is_empty());
     let cause = said.unwrap_or_else(|| format!("the provider answered with status {status}"));
     ledger.attempt_refused(status, &cause, None);
-    last.release(exchange);
+    last.release(shard);
     *last = Last::Refusal(Box::new(Held { answer, way, index }));
 }
 
@@ -341,7 +427,7 @@ async fn pass_on(
     let status = answer.head.status;
     let error = if let Some(error) = about_our_key(status) {
         ledger.key_refused(&error, status, said.as_deref());
-        peek::release(exchange, answer);
+        peek::release(exchange.shard, answer);
         error
     } else {
         match tell(exchange, request, ledger, snapshot, index, asked, (answer, way)).await {
@@ -388,45 +474,35 @@ async fn tell(
 
 /// Asks a candidate of another dialect, or in another form.
 async fn ask_translated(
-    exchange: &mut Exchange<'_>,
-    request: &Request,
+    asker: &mut impl Asker,
+    how: How<'_>,
     ledger: &mut Ledger,
-    snapshot: &Snapshot,
     turn: Turn,
-    asked: &Asked<'_>,
     first_byte: Duration,
-) -> Result<(Answer, Way), Unanswered> {
+) -> Result<(Answer, Way), AttemptError> {
+    let How { request, snapshot, asked } = how;
     let target = &snapshot.targets[turn.index];
     ledger.tries(turn.index);
-    if request.endpoint == Endpoint::CountTokens && !translated::counts(target) {
-        let after = translated::estimate(exchange, request, ledger, target, asked.body).await?;
-        return Err(Unanswered::Served(after));
-    }
-    let mut job = Job::prepare(exchange, request, ledger, target, asked.body, asked.stream).await?;
+    let mut job = Job::prepare(asker, request, ledger, target, asked.body, asked.stream).await?;
     if request.endpoint == Endpoint::Responses {
         let (previous, own) = asked.previous.unzip();
-        job.keep_turn(Keeping::of(exchange, request, own.unwrap_or(asked.body), previous)?);
+        job.keep_turn(Keeping::of(snapshot, request, own.unwrap_or(asked.body), previous)?);
     }
-    let held = exchange.shard.hold_bytes(job.body_bytes()).ok_or(GatewayError::Busy)?;
-    let answer = job.send(exchange, request, ledger, turn, target, first_byte).await?;
+    let held = asker.shard().hold_bytes(job.body_bytes()).ok_or(GatewayError::Busy)?;
+    let answer = job.send(asker, request, ledger, turn, target, first_byte).await?;
     Ok((answer, Way::Translated { job: Box::new(job), held }))
 }
 
 /// Asks a candidate in the client's dialect: the body is sent as it is, but for a few spans.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one attempt has that many inputs; a struct for one call hides nothing"
-)]
 async fn ask(
-    exchange: &mut Exchange<'_>,
-    request: &Request,
+    asker: &mut impl Asker,
+    how: How<'_>,
     ledger: &mut Ledger,
-    snapshot: &Snapshot,
     turn: Turn,
-    asked: &Asked<'_>,
     splices: &mut Splices,
     first_byte: Duration,
-) -> Result<(Answer, Way), Unanswered> {
+) -> Result<(Answer, Way), AttemptError> {
+    let How { request, snapshot, asked } = how;
     let Asked { body, facts, .. } = *asked;
     let target = &snapshot.targets[turn.index];
     let strip: Vec<&str> = target.model.strip_params.iter().map(String::as_str).collect();
@@ -443,7 +519,7 @@ async fn ask(
         strip: &strip,
     };
     splices.plan(body, facts, &edits).map_err(|_| GatewayError::Internal)?;
-    let answer = send(exchange, request, ledger, turn, target, asked, splices, first_byte).await?;
+    let answer = send(asker, how, ledger, turn, splices, first_byte).await?;
     Ok((answer, Way::Native { withhold_usage: asks_usage }))
 }
 
@@ -472,27 +548,22 @@ pub(super) fn first_byte_timeout(
     }
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one attempt has that many inputs; a struct for one call hides nothing"
-)]
 async fn send(
-    exchange: &mut Exchange<'_>,
-    request: &Request,
+    asker: &mut impl Asker,
+    how: How<'_>,
     ledger: &mut Ledger,
     turn: Turn,
-    target: &Target,
-    asked: &Asked<'_>,
     splices: &Splices,
     first_byte: Duration,
 ) -> Result<Answer, AttemptError> {
-    let body = asked.body;
+    let How { request, snapshot, asked } = how;
+    let (target, body) = (&snapshot.targets[turn.index], asked.body);
     let call = match (request.endpoint, request.client.dialect) {
         (Endpoint::CountTokens, Dialect::Gemini) => Call::GeminiCountTokens,
         (Endpoint::CountTokens, _) => Call::CountTokens,
         (_, dialect) => Call::generate(dialect, asked.stream),
     };
-    let mut head = exchange.shard.take_head();
+    let mut head = asker.shard().take_head();
     head.extend_from_slice(target.keys[turn.key].head(call));
     head.extend_from_slice(&request.fields);
     target
@@ -502,13 +573,13 @@ async fn send(
     let sent = if splices.body_len() <= CONTIGUOUS_REQUEST_BYTES_MAX {
         splices.append_to(body, &mut head);
         let wire = Wire { method: Method::Post, parts: &[&head] };
-        attempt::send(exchange, ledger, turn, target, wire, first_byte).await
+        attempt::send(asker, ledger, turn, target, wire, first_byte).await
     } else {
         let mut parts: Vec<&[u8]> = vec![&head];
         parts.extend(splices.segments(body));
         let wire = Wire { method: Method::Post, parts: &parts };
-        attempt::send(exchange, ledger, turn, target, wire, first_byte).await
+        attempt::send(asker, ledger, turn, target, wire, first_byte).await
     };
-    exchange.shard.give_back_head(head);
+    asker.shard().give_back_head(head);
     sent
 }

@@ -81,44 +81,6 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Completes when the client is gone. Before its body is read, silence is all that is known of it.
-    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.body_done { self.input.poll_gone(self.conn, &self.shard.buffers, cx) } else { Poll::Pending }
-    }
-
-    /// Waits until the provider has sent something; `false` when the client left first.
-    pub(super) async fn provider_ready(&mut self, provider: &mut Conn) -> bool {
-        std::future::poll_fn(|cx| {
-            if provider.poll_data(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            self.poll_gone(cx).map(|()| false)
-        })
-        .await
-    }
-
-    /// Runs `work` as long as the client is there; `None` when it left first.
-    pub(super) async fn while_client_stays<F: Future>(&mut self, work: F) -> Option<F::Output> {
-        let mut work = pin!(work);
-        std::future::poll_fn(|cx| {
-            if let Poll::Ready(output) = work.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            self.poll_gone(cx).map(|()| None)
-        })
-        .await
-    }
-
-    /// Sends `parts` to the provider as long as it takes them. It may answer before it has read all, and the client
-    /// may leave meanwhile.
-    pub(super) async fn send_to_provider(
-        &mut self,
-        provider: &mut Conn,
-        parts: &[&[u8]],
-    ) -> io::Result<Sent> {
-        send_watching(provider, parts, |cx| self.poll_gone(cx)).await
-    }
-
     /// Answers with an error of ours and closes the books of the request.
     pub(super) async fn refuse(
         &mut self,
@@ -133,6 +95,62 @@ impl<'a> Exchange<'a> {
         let sent = self.conn.write_all(&answer).await;
         self.shard.give_back_head(answer);
         after(sent, keep_alive)
+    }
+}
+
+/// Somebody who asks providers, as long as somebody wants the answer.
+pub(super) trait Asker {
+    /// The core.
+    fn shard(&self) -> &Rc<Shard>;
+
+    /// The configuration that it began with.
+    fn view(&self) -> &Rc<View>;
+
+    /// Completes when nobody wants the answer any more.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Waits until the provider has sent something; `false` when the client left first.
+    async fn provider_ready(&mut self, provider: &mut Conn) -> bool {
+        std::future::poll_fn(|cx| {
+            if provider.poll_data(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            self.poll_gone(cx).map(|()| false)
+        })
+        .await
+    }
+
+    /// Runs `work` as long as the client is there; `None` when it left first.
+    async fn while_client_stays<F: Future>(&mut self, work: F) -> Option<F::Output> {
+        let mut work = pin!(work);
+        std::future::poll_fn(|cx| {
+            if let Poll::Ready(output) = work.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            self.poll_gone(cx).map(|()| None)
+        })
+        .await
+    }
+
+    /// Sends `parts` to the provider as long as it takes them. It may answer before it has read all, and the client
+    /// may leave meanwhile.
+    async fn send_to_provider(&mut self, provider: &mut Conn, parts: &[&[u8]]) -> io::Result<Sent> {
+        send_watching(provider, parts, |cx| self.poll_gone(cx)).await
+    }
+}
+
+impl Asker for Exchange<'_> {
+    fn shard(&self) -> &Rc<Shard> {
+        self.shard
+    }
+
+    fn view(&self) -> &Rc<View> {
+        &self.view
+    }
+
+    /// Before the client's body is read, silence is all that is known of it.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.body_done { self.input.poll_gone(self.conn, &self.shard.buffers, cx) } else { Poll::Pending }
     }
 }
 

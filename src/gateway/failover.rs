@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::candidates::Hopes;
 use super::ledger::Ledger;
 use crate::clock;
 use crate::dialect::refusal::{Judged, Refusal};
@@ -115,9 +116,12 @@ pub(super) struct Failover<'a> {
     at: usize,
     /// Left aside: asked when nobody else is left.
     aside: Vec<usize>,
-    /// Keys of the target asked last that were tried, a bit each.
+    /// Keys that were tried of the target whose turn came last, a bit each.
     keys_tried: u64,
-    last: Option<(Turn, Option<Failure>)>,
+    /// That target.
+    tried: Option<usize>,
+    /// Who failed last, unless somebody else's turn has come since.
+    last: Option<(Turn, Failure)>,
     /// Who is asked again when nobody is left.
     again: Option<usize>,
     retries: u32,
@@ -132,6 +136,7 @@ impl<'a> Failover<'a> {
             at: 0,
             aside: Vec::new(),
             keys_tried: 0,
+            tried: None,
             last: None,
             again: None,
             retries: 0,
@@ -151,7 +156,7 @@ impl<'a> Failover<'a> {
 
     /// The next one to ask after the last one has failed; `left` is what remains of the time of the whole request.
     pub(super) fn next(&mut self, ledger: &mut Ledger, left: Option<Duration>) -> Option<Turn> {
-        let Some((last, Some(failure))) = self.last else { return self.first(ledger) };
+        let Some((last, failure)) = self.last else { return self.first(ledger) };
         let turn = self
             .other_key(&ledger.shard, last, failure)
             .or_else(|| self.next_ranked(ledger))
@@ -163,7 +168,7 @@ impl<'a> Failover<'a> {
     /// The next one that nothing is known against: another key of the last one where it was the key's fault, or the next
     /// candidate. `aside` gets to know who is passed over.
     pub(super) fn next_ready(&mut self, shard: &Shard, mut aside: impl FnMut(usize, Skip)) -> Option<Turn> {
-        if let Some((last, Some(failure))) = self.last
+        if let Some((last, failure)) = self.last
             && let Some(turn) = self.other_key(shard, last, failure)
         {
             return Some(turn);
@@ -178,17 +183,25 @@ impl<'a> Failover<'a> {
         None
     }
 
-    /// Whether anybody else could be asked, should the last one have failed.
+    /// What may follow should the one fail whose turn it is.
     #[inline]
-    pub(super) fn has_other(&self) -> bool {
-        let keys = self.last.map_or(0, |(turn, _)| self.snapshot.targets[turn.index].keys.len());
-        self.at < self.ranked.len() || !self.aside.is_empty() || keys > self.keys_tried.count_ones() as usize
+    pub(super) fn hopes(&self, turn: Turn) -> Hopes {
+        let keys = self.snapshot.targets[turn.index].keys.len();
+        let tried = self.keys_tried.count_ones() as usize;
+        let other = self.has_other() || keys > tried;
+        Hopes { other, any: other || self.retries < self.snapshot.config.settings().upstream.retry.retries }
     }
 
-    /// Whether anything could follow, should the last one have failed.
+    /// Whether the ranking goes on.
     #[inline]
-    pub(super) fn may_go_on(&self) -> bool {
-        self.has_other() || self.retries < self.snapshot.config.settings().upstream.retry.retries
+    pub(super) fn has_next(&self) -> bool {
+        self.at < self.ranked.len()
+    }
+
+    /// Whether another candidate could be asked.
+    #[inline]
+    fn has_other(&self) -> bool {
+        self.has_next() || !self.aside.is_empty()
     }
 
     fn target(&self, index: usize) -> &'a Target {
@@ -201,9 +214,9 @@ impl<'a> Failover<'a> {
     }
 
     fn take(&mut self, turn: Turn) -> Turn {
-        let same = self.last.is_some_and(|(last, _)| last.index == turn.index);
+        let same = self.tried.replace(turn.index) == Some(turn.index);
         self.keys_tried = if same { self.keys_tried } else { 0 } | 1 << turn.key;
-        self.last = Some((turn, None));
+        self.last = None;
         turn
     }
 
@@ -217,7 +230,8 @@ impl<'a> Failover<'a> {
             return None;
         }
         let key = target.pick_key(|| shard.random(), clock::process_ms);
-        let is_fresh = self.keys_tried & 1 << key == 0;
+        let tried = if self.tried == Some(last.index) { self.keys_tried } else { 1 << last.key };
+        let is_fresh = tried & 1 << key == 0;
         let is_ready = target.keys[key].health.rest_ms(clock::process_ms) == 0;
         let probes = Probes::default();
         (is_fresh && is_ready).then(|| self.take(Turn { key, wait: Duration::ZERO, probes, ..last }))
@@ -271,6 +285,41 @@ impl<'a> Failover<'a> {
         }
     }
 
+    /// The next candidate that nothing is known against, to be asked beside another one. Those that are left aside on the
+    /// way to it are named in `ledger`; who would be a probe is left to those who have nobody else to ask.
+    pub(super) fn beside(&mut self, ledger: &mut Ledger) -> Option<usize> {
+        let rules = &self.snapshot.config.settings().upstream.breaker;
+        let now_ms = clock::process_ms();
+        while let Some(&index) = self.ranked.get(self.at) {
+            let target = self.target(index);
+            let endpoint = &self.snapshot.breakers[target.endpoint];
+            let why = if target.rest_ms(|| now_ms) > 0 {
+                Skip::KeysResting
+            } else if endpoint.looks_open(now_ms, rules) {
+                Skip::EndpointBreakerOpen
+            } else if target.breaker.looks_open(now_ms, rules) {
+                Skip::BreakerOpen
+            } else {
+                return (endpoint.is_closed() && target.breaker.is_closed()).then_some(index);
+            };
+            ledger.skips(index, why);
+            self.aside.push(index);
+            self.at += 1;
+        }
+        None
+    }
+
+    /// Takes the turn of the one that was found by [`Failover::beside`], if the budget has room.
+    pub(super) fn take_beside(&mut self, shard: &Shard) -> Option<Turn> {
+        let index = *self.ranked.get(self.at)?;
+        if !self.pay(shard) {
+            return None;
+        }
+        self.at += 1;
+        let key = self.target(index).pick_key(|| shard.random(), clock::process_ms);
+        Some(Turn { index, key, wait: Duration::ZERO, probes: Probes::default() })
+    }
+
     fn once_more(&mut self, shard: &Shard, left: Option<Duration>) -> Option<Turn> {
         let rules = &self.snapshot.config.settings().upstream.retry;
         let index = self.again?;
@@ -297,10 +346,9 @@ impl<'a> Failover<'a> {
         paid
     }
 
-    /// The one that was asked last has begun to answer.
+    /// The one whose turn it is has begun to answer.
     #[inline]
-    pub(super) fn succeeded(&self, shard: &Shard) {
-        let Some((turn, _)) = self.last else { return };
+    pub(super) fn succeeded(&self, shard: &Shard, turn: Turn) {
         let rules = &self.snapshot.config.settings().upstream.breaker;
         let target = self.target(turn.index);
         let closed = target.breaker.succeeded(turn.probes.model, clock::process_ms, rules);
@@ -318,12 +366,16 @@ impl<'a> Failover<'a> {
         breaker.succeeded(turn.probes.endpoint, clock::process_ms, rules);
     }
 
-    /// The one that was asked last has failed. `retry_after`: when it wants to be asked again, by its head.
+    /// The one whose turn it is has failed. `retry_after`: when it wants to be asked again, by its head.
     #[cold]
-    pub(super) fn failed(&mut self, shard: &Shard, failure: Failure, retry_after: Option<Duration>) {
-        let Some((turn, noted)) = &mut self.last else { return };
-        *noted = Some(failure);
-        let turn = *turn;
+    pub(super) fn failed(
+        &mut self,
+        shard: &Shard,
+        turn: Turn,
+        failure: Failure,
+        retry_after: Option<Duration>,
+    ) {
+        self.last = Some((turn, failure));
         let upstream = &self.snapshot.config.settings().upstream;
         let (target, now_ms) = (self.target(turn.index), clock::process_ms());
         if failure.passes() && self.again.is_none() {
@@ -348,7 +400,7 @@ impl<'a> Failover<'a> {
                     }
                 }
                 // Of a key that was refused nothing follows for the model.
-                self.tells_nothing(Turn { probes: Probes { endpoint: None, ..turn.probes }, ..turn });
+                self.left(Turn { probes: Probes { endpoint: None, ..turn.probes }, ..turn });
             }
             Failure::Unreachable | Failure::Untrusted | Failure::Broken => {
                 opened = target.breaker.failed(probe, now_ms, &upstream.breaker);
@@ -358,9 +410,9 @@ impl<'a> Failover<'a> {
             Failure::TooSlow => {
                 opened = target.breaker.failed(probe, now_ms, &upstream.breaker);
                 // It may not have been reached at all.
-                self.tells_nothing(Turn { probes: Probes { model: None, ..turn.probes }, ..turn });
+                self.left(Turn { probes: Probes { model: None, ..turn.probes }, ..turn });
             }
-            Failure::Unasked => self.tells_nothing(turn),
+            Failure::Unasked => self.left(turn),
         }
         if opened {
             shard.metrics.breakers_opened.add(1);
@@ -369,15 +421,8 @@ impl<'a> Failover<'a> {
         }
     }
 
-    /// Nobody waits any more for the one that was asked last.
-    pub(super) fn left(&self) {
-        if let Some((turn, _)) = self.last {
-            self.tells_nothing(turn);
-        }
-    }
-
-    /// Lets others be the probes that this turn was to be, as far as it has decided nothing.
-    fn tells_nothing(&self, turn: Turn) {
+    /// Nobody waits for it any more: others are the probes that this turn was to be, as far as it has decided nothing.
+    pub(super) fn left(&self, turn: Turn) {
         let (target, now_ms) = (self.target(turn.index), clock::process_ms());
         if let Some(probe) = turn.probes.model {
             target.breaker.probe_lost(probe, now_ms);

@@ -24,6 +24,7 @@ use crate::json::{scan, write};
 use crate::limits::INPUT_ITEMS_MAX;
 use crate::mailbox::{Kept, Reply, ToKeeper};
 use crate::respond::GatewayError;
+use crate::snapshot::Snapshot;
 use crate::store::responses::{self, Missing, Turn};
 
 /// Longest wait for the thread that keeps responses.
@@ -169,7 +170,7 @@ impl Keeping {
     /// # Errors
     /// `input` is neither a text nor an array.
     pub(super) fn of(
-        exchange: &Exchange<'_>,
+        snapshot: &Snapshot,
         request: &Request,
         body: &[u8],
         previous: Option<&str>,
@@ -180,7 +181,7 @@ impl Keeping {
         // Another seed than the answer's ids have.
         let mut ids = Ids::new(u128::from_be_bytes(*request.client.trace.as_bytes()).rotate_left(64));
         Ok(Some(Self {
-            project: exchange.view.snapshot.config.projects()[request.project as usize].id.clone(),
+            project: snapshot.config.projects()[request.project as usize].id.clone(),
             previous: previous.map(str::to_owned),
             input: input_items_of(body, Some(&mut ids))?,
         }))

@@ -4,6 +4,7 @@
 //! the metrics. What nobody settled is settled when the ledger is dropped, so that a cancelled request or a panic
 //! leaves a record as well. The access line is written last.
 
+mod beside;
 mod booking;
 mod cached;
 mod inner;
@@ -59,6 +60,8 @@ impl Ending<'_> {
 struct Open {
     target: usize,
     model_index: u32,
+    /// Its number, from 1.
+    attempt: u32,
 }
 
 /// The books of one request, or of a call that the gateway makes itself on the way of one.
@@ -104,6 +107,8 @@ pub(super) struct Ledger {
     tracer: Tracer,
     cache_part: Option<CachePart>,
     cache_use: Option<CacheUse>,
+    /// See [`Ledger::beside`].
+    is_beside: bool,
     /// What is held of limits.
     pub(super) limits: Admission,
 }
@@ -146,6 +151,7 @@ impl Ledger {
             tracer: Tracer::new(request.started),
             cache_part: None,
             cache_use: None,
+            is_beside: false,
             limits: Admission::default(),
         }
     }
@@ -261,7 +267,8 @@ impl Ledger {
         if self.open.is_none() {
             self.attempts += 1;
             self.shard.metrics.attempts.add(1);
-            self.open = Some(Open { target: target_index, model_index: target_index as u32 });
+            let (model_index, attempt) = (target_index as u32, self.attempts);
+            self.open = Some(Open { target: target_index, model_index, attempt });
         }
     }
 
@@ -501,6 +508,9 @@ impl Ledger {
                 },
                 None,
             );
+        }
+        if self.is_beside {
+            return;
         }
         let metrics = &self.shard.metrics;
         metrics.streams_open.sub(u64::from(self.relaying));

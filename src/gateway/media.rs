@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::answer::{self, AnswerHead};
 use super::attempt::AttemptError;
-use super::exchange::{Exchange, Sent, is_wait};
+use super::exchange::{Asker, Sent, is_wait};
 use super::ledger::Ledger;
 use super::source::{Fault, Source, Span};
 use crate::clock;
@@ -50,11 +50,11 @@ impl From<String> for Failure {
 /// # Errors
 /// One of them cannot be had (400, named), the core holds too much, or the client left.
 pub(super) async fn fetch(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     ledger: &mut Ledger,
     wanted: &[Wanted],
 ) -> Result<Media, AttemptError> {
-    let view = Rc::clone(&exchange.view);
+    let view = Rc::clone(exchange.view());
     let settings = &view.snapshot.config.settings().media;
     let mut media = Media::default();
     if wanted.len() > MEDIA_PER_REQUEST_MAX {
@@ -91,13 +91,13 @@ fn refusal(wanted: &Wanted, words: &str) -> AttemptError {
 }
 
 async fn fetch_one(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     wanted: &Wanted,
     until: Instant,
 ) -> Result<(Fetched, HeldBytes), Failure> {
     let mut place = Place::parse(&wanted.url)?;
     for _ in 0..=MEDIA_REDIRECTS_MAX {
-        let mut held = exchange.shard.hold_bytes(0).ok_or(Failure::Busy)?;
+        let mut held = exchange.shard().hold_bytes(0).ok_or(Failure::Busy)?;
         let (head, source) = ask(exchange, &place, until).await?;
         match head.status {
             200 => {
@@ -123,18 +123,18 @@ async fn fetch_one(
 
 /// Sends `GET` and reads the head of the answer.
 async fn ask(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     place: &Place,
     until: Instant,
 ) -> Result<(AnswerHead, Source), Failure> {
-    let view = Rc::clone(&exchange.view);
+    let view = Rc::clone(exchange.view());
     let settings = view.snapshot.config.settings();
     let left = until.saturating_duration_since(clock::now());
     let is_own = settings.media.allow_hosts.contains(&place.host);
     if place.scheme == Scheme::Https && view.snapshot.client_tls.is_none() {
         return Err("`https` can be read only where a provider is called by it".to_owned().into());
     }
-    let shard = Rc::clone(exchange.shard);
+    let shard = Rc::clone(exchange.shard());
     let dialer = Dialer {
         resolver: &shard.resolver,
         deadlines: &shard.deadlines,
@@ -173,12 +173,12 @@ async fn ask(
 }
 
 async fn read_body(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     head: AnswerHead,
     mut source: Source,
     held: &mut HeldBytes,
 ) -> Result<Vec<u8>, Failure> {
-    let bytes_max = exchange.view.snapshot.config.settings().media.bytes_max;
+    let bytes_max = exchange.view().snapshot.config.settings().media.bytes_max;
     let AnswerHead { mut buffer, start, end, .. } = head;
     let mut span = Span { start, end: start };
     let mut body = Vec::new();

@@ -22,6 +22,7 @@ mod copy;
 mod exchange;
 mod failover;
 mod form;
+mod hedge;
 mod inner;
 mod kept;
 mod labels;

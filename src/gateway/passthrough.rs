@@ -75,7 +75,7 @@ pub async fn pass_through(exchange: &mut Exchange<'_>, request: Request) -> Afte
                 ledger.client_gone();
                 return After::Abort;
             };
-            peek::release(exchange, answer);
+            peek::release(exchange.shard, answer);
             ledger.key_refused(&error, status, body.message(request.client.dialect).as_deref());
             exchange.refuse(&request, &mut ledger, &error).await
         }

@@ -8,11 +8,12 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::answer::Answer;
-use super::exchange::{Exchange, is_wait};
+use super::exchange::{Asker, is_wait};
 use crate::dialect::{Dialect, ProviderError, UsageTap};
 use crate::http1::{BodyDecoder, Step};
 use crate::limits::ANSWER_TAILROOM_BYTES;
 use crate::respond::GatewayError;
+use crate::shard::Shard;
 
 /// Longest wait for the rest of an error's text.
 const ERROR_TEXT_TIME: Duration = Duration::from_secs(2);
@@ -61,7 +62,7 @@ enum Read {
 }
 
 /// Reads an error's body, as far as it fits and comes soon. `None`: the client left.
-pub(super) async fn error_body(exchange: &mut Exchange<'_>, answer: &mut Answer) -> Option<Body> {
+pub(super) async fn error_body(exchange: &mut impl Asker, answer: &mut Answer) -> Option<Body> {
     let mut timer = pin!(monoio::time::sleep(ERROR_TEXT_TIME));
     loop {
         let body = payload_of(answer);
@@ -100,7 +101,7 @@ fn payload_of(answer: &Answer) -> Body {
 
 /// Waits for the first event of a stream, at most for `patience`.
 pub(super) async fn stream(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     answer: &mut Answer,
     dialect: Dialect,
     patience: Duration,
@@ -150,7 +151,7 @@ pub(super) async fn stream(
 
 /// Reads behind what is there.
 async fn read_more(
-    exchange: &mut Exchange<'_>,
+    exchange: &mut impl Asker,
     answer: &mut Answer,
     mut timer: std::pin::Pin<&mut monoio::time::Sleep>,
 ) -> Read {
@@ -187,7 +188,7 @@ async fn read_more(
 }
 
 /// Gives the connection back where another request can follow on it, else closes it.
-pub(super) fn release(exchange: &Exchange<'_>, answer: Answer) {
+pub(super) fn release(shard: &Shard, answer: Answer) {
     let at_end = {
         let head = &answer.head;
         let (mut decoder, mut at) = (BodyDecoder::new(head.framing), head.start);
@@ -201,8 +202,8 @@ pub(super) fn release(exchange: &Exchange<'_>, answer: Answer) {
         }
     };
     let Answer { head, conn, pool } = answer;
-    exchange.shard.give_back_head(head.fields);
+    shard.give_back_head(head.fields);
     if at_end && head.keep_alive {
-        pool.give_back(conn, exchange.shard.tick_ms());
+        pool.give_back(conn, shard.tick_ms());
     }
 }

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::answer::{Answer, AnswerHead, BodyKind};
-use super::exchange::{After, Exchange, is_wait};
+use super::exchange::{After, Asker, Exchange, is_wait};
 use super::labels::Labels;
 use super::ledger::{Ending, Ledger};
 use super::local;

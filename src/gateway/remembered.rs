@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::call::{self, Asked};
 use super::copy::Copy;
-use super::exchange::{After, Exchange, after};
+use super::exchange::{After, Asker, Exchange, after};
 use super::inner::{Asking, Caller, Heard, Notes};
 use super::ledger::Ledger;
 use super::local;

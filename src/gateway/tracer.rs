@@ -38,6 +38,21 @@ impl Tracer {
         Self { caller: Caller::Router, ..Self::new(started) }
     }
 
+    /// Begins with another call of the same request.
+    pub(super) fn beside(&self) -> Self {
+        Self { steps: Steps::default(), ..*self }
+    }
+
+    /// Takes in the steps of another call, in the order of their time.
+    #[cold]
+    pub(super) fn join(&mut self, other: Steps) {
+        // At the same time something followed here from what was there.
+        let mut all: Vec<Step> = other.iter().chain(self.steps.iter()).cloned().collect();
+        all.sort_by_key(|step| step.since_ms);
+        self.steps = Steps::default();
+        all.into_iter().for_each(|step| self.steps.push(step));
+    }
+
     /// The newest step.
     pub(super) fn last(&self) -> Option<&Step> {
         self.steps.last()

@@ -205,6 +205,11 @@ impl Breaker {
         !state.is_closed() && state.with_probe(now_ms, rules).is_none()
     }
 
+    /// Whether nothing is wrong.
+    pub fn is_closed(&self) -> bool {
+        State::unpack(self.0.load(Ordering::Relaxed)).is_closed()
+    }
+
     /// Whether a request may go. What comes of one that is told to be a [`Probe`] has to be said with it.
     #[inline]
     pub fn admit(&self, now_ms: impl Fn() -> u64, rules: &BreakerRules) -> Admission {

@@ -19,6 +19,8 @@ pub struct RetryRules {
     pub budget_per_second: u32,
     /// How long a key that had too many requests is left alone, where the provider does not say.
     pub cool_down: Duration,
+    /// After which time without a beginning of an answer another model is asked beside the first; none: never.
+    pub hedge_after: Option<Duration>,
 }
 
 /// The wait before retry number `retry`, from 0: exponential, and somewhere in its upper half, so that those who failed
@@ -82,6 +84,7 @@ mod tests {
         budget_percent: 20,
         budget_per_second: 10,
         cool_down: Duration::from_secs(30),
+        hedge_after: None,
     };
 
     #[test]

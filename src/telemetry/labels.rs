@@ -74,6 +74,15 @@ words! {
         BudgetExceeded = "budget_exceeded",
         /// The client went away first.
         ClientClosed = "client_closed",
+        /// Another model, asked beside it, was faster.
+        Cancelled = "cancelled",
+    }
+}
+
+impl Outcome {
+    /// Whether it counts among the calls that failed.
+    pub fn is_error(self) -> bool {
+        !matches!(self, Self::Success | Self::Cancelled)
     }
 }
 

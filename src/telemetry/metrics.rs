@@ -137,6 +137,10 @@ pub struct CoreMetrics {
     retries: [Count; RetryReason::ALL.len()],
     /// Retries that were not done because the budget was used up.
     pub retries_unpaid: Count,
+    /// Calls of a second model beside a slow one.
+    pub hedges: Count,
+    /// Of these, those whose answer the client got.
+    pub hedges_won: Count,
     /// Times that a model's breaker has opened.
     pub breakers_opened: Count,
     /// Times that it has closed again.
@@ -180,6 +184,8 @@ impl Default for CoreMetrics {
             attempts: Count::default(),
             retries: Default::default(),
             retries_unpaid: Count::default(),
+            hedges: Count::default(),
+            hedges_won: Count::default(),
             breakers_opened: Count::default(),
             breakers_closed: Count::default(),
             tls_failures: Count::default(),

@@ -39,6 +39,8 @@ metrics! {
     ATTEMPTS = "routerly_upstream_attempts_total", "Calls sent to providers.";
     RETRIES = "routerly_upstream_retries_total", "Calls to providers that followed a failed one of the same request, by why that one failed.";
     RETRIES_UNPAID = "routerly_upstream_retries_refused_total", "Calls that were not tried again because the core's budget of retries was used up.";
+    HEDGES = "routerly_upstream_hedges_total", "Calls of a second model beside one that was slow to begin.";
+    HEDGES_WON = "routerly_upstream_hedges_won_total", "Calls of a second model beside a slow one whose answer the client got.";
     BREAKERS_OPENED = "routerly_breakers_opened_total", "Times that a model was left alone because its calls kept failing.";
     BREAKERS_CLOSED = "routerly_breakers_closed_total", "Times that such a model was found to work again.";
     TLS_FAILURES = "routerly_tls_failures_total", "TLS hand-shakes with clients that failed.";

@@ -154,7 +154,7 @@ fn histogram(metrics: &Metrics, metric: Metric, of: impl Fn(&CoreMetrics) -> &Hi
 
 fn render_cores(metrics: &Metrics, out: &mut Vec<u8>) {
     type Read = fn(&CoreMetrics) -> &Count;
-    let counts: [(Metric, Kind, Read); 20] = [
+    let counts: [(Metric, Kind, Read); 22] = [
         (names::UPSTREAM_TLS_HANDSHAKES, Kind::Counter, |core| &core.upstream_tls_handshakes),
         (names::UPSTREAM_TLS_RESUMED, Kind::Counter, |core| &core.upstream_tls_resumed),
         (names::CONNECTIONS_OPEN, Kind::Gauge, |core| &core.connections_open),
@@ -164,6 +164,8 @@ fn render_cores(metrics: &Metrics, out: &mut Vec<u8>) {
         (names::PANICS, Kind::Counter, |core| &core.panics),
         (names::ATTEMPTS, Kind::Counter, |core| &core.attempts),
         (names::RETRIES_UNPAID, Kind::Counter, |core| &core.retries_unpaid),
+        (names::HEDGES, Kind::Counter, |core| &core.hedges),
+        (names::HEDGES_WON, Kind::Counter, |core| &core.hedges_won),
         (names::BREAKERS_OPENED, Kind::Counter, |core| &core.breakers_opened),
         (names::BREAKERS_CLOSED, Kind::Counter, |core| &core.breakers_closed),
         (names::TLS_FAILURES, Kind::Counter, |core| &core.tls_failures),

@@ -49,7 +49,7 @@ impl Trace {
             Outcome::Error | Outcome::Timeout | Outcome::BudgetExceeded => true,
             Outcome::Success => errors > 0,
             // Its own departure is among them.
-            Outcome::ClientClosed => errors > 1,
+            Outcome::ClientClosed | Outcome::Cancelled => errors > 1,
         }
     }
 

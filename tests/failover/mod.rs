@@ -2,6 +2,7 @@
 
 mod breaker;
 mod candidates;
+mod hedges;
 mod keys;
 mod retries;
 mod streams;

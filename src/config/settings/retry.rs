@@ -1,5 +1,7 @@
 //! Settings of trying again: `upstream.retries` and its companions, `upstream.breaker`.
 
+use std::time::Duration;
+
 use super::{DAY_MS, Fields, ms, section, set};
 use crate::routing::breaker::BreakerRules;
 use crate::routing::retry::RetryRules;
@@ -12,6 +14,8 @@ pub(super) fn read_retry(f: &Fields<'_>, own: &mut RetryRules) {
     set(&mut own.budget_percent, f.integer("retryBudgetPercent", 0..=1_000).map(|n| n as u32));
     set(&mut own.budget_per_second, f.integer("retryBudgetPerSecond", 0..=1_000_000).map(|n| n as u32));
     set(&mut own.cool_down, f.duration("rateLimitCooldownMs", 0..=DAY_MS));
+    let some = |time: Duration| (!time.is_zero()).then_some(time);
+    set(&mut own.hedge_after, f.duration("hedgeAfterMs", 0..=DAY_MS).map(some));
 }
 
 /// Reads `breaker` in the section `upstream`.
@@ -32,6 +36,7 @@ pub(super) const RETRY_DEFAULTS: RetryRules = RetryRules {
     budget_percent: 20,
     budget_per_second: 10,
     cool_down: ms(30_000),
+    hedge_after: None,
 };
 
 pub(super) const BREAKER_DEFAULTS: BreakerRules =

@@ -47,7 +47,7 @@ fn every_field_can_be_set() {
                 "passthroughBodyBytesMax":5,"connectionsPerCore":6},
             "upstream":{"connectTimeoutMs":1,"firstByteTimeoutMs":2,"streamIdleTimeoutMs":3,"totalTimeoutMs":0,
                 "poolIdleTimeoutMs":4,"poolPerEndpoint":0,"dnsTtlMs":0,"retries":3,"retryBaseMs":5,"retryMaxMs":6,
-                "retryBudgetPercent":7,"retryBudgetPerSecond":8,"rateLimitCooldownMs":9,"breaker":{"failures":1,
+                "retryBudgetPercent":7,"retryBudgetPerSecond":8,"rateLimitCooldownMs":9,"hedgeAfterMs":10,"breaker":{"failures":1,
                 "errorPercent":2,"samplesMin":3,"windowMs":4000,"cooldownMs":5}}}"#,
         &[],
     );
@@ -66,6 +66,7 @@ fn every_field_can_be_set() {
         budget_percent: 7,
         budget_per_second: 8,
         cool_down: ms(9),
+        hedge_after: Some(ms(10)),
     };
     assert_eq!(settings.upstream.retry, retry);
     let breaker =

@@ -10,7 +10,7 @@ use crate::clock;
 use crate::config::Project;
 use crate::config::policy::Rule;
 use crate::gateway::call::Asked;
-use crate::gateway::exchange::Exchange;
+use crate::gateway::exchange::{Asker, Exchange};
 use crate::gateway::ledger::Ledger;
 use crate::gateway::request::Request;
 use crate::gateway::translated;

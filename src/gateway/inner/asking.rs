@@ -54,7 +54,7 @@ impl<'a> Asking<'a> {
                 Admission::Closed => None,
                 Admission::Probe(probe) => Some(probe),
                 Admission::Open => {
-                    self.failover.left();
+                    self.failover.left(turn);
                     aside(turn.index, TOO_SLOW);
                     continue;
                 }
@@ -80,22 +80,22 @@ impl<'a> Asking<'a> {
     pub(super) fn learn(&mut self, dialect: Dialect, answered: &Result<Whole, GatewayError>) {
         self.is_open = false;
         let (shard, rules) = (self.caller.shard, self.rules());
-        let Ok((_, target)) = self.turn() else { return };
+        let Ok((turn, target)) = self.turn() else { return };
         let (probe, now_ms) = (self.probe.take(), clock::process_ms());
         match answered {
             Ok(whole) => {
                 target.own_calls.succeeded(probe, || now_ms, rules);
                 match refusal::of_answer(dialect, whole.status, &whole.body) {
                     Some(judged) => {
-                        self.failover.failed(shard, Failure::Refused(judged), whole.retry_after);
+                        self.failover.failed(shard, turn, Failure::Refused(judged), whole.retry_after);
                     }
-                    None => self.failover.succeeded(shard),
+                    None => self.failover.succeeded(shard, turn),
                 }
             }
             // It had less time than a request would give it: that it is slow is nobody else's business.
             Err(error) if is_late(error) => {
                 target.own_calls.failed(probe, now_ms, rules);
-                self.failover.left();
+                self.failover.left(turn);
             }
             Err(error) => {
                 if let Some(probe) = probe {
@@ -104,15 +104,15 @@ impl<'a> Asking<'a> {
                 // An answer that is too long for here may do for a client.
                 let is_unread = matches!(error, GatewayError::UpstreamMalformed(_));
                 let failure = if is_unread { Failure::Unasked } else { Failure::of(error) };
-                self.failover.failed(shard, failure, None);
+                self.failover.failed(shard, turn, failure, None);
             }
         }
     }
 
     /// Nothing more will be heard of the model that is asked now.
     fn give_up(&mut self) {
-        if let (true, Ok((_, target))) = (std::mem::take(&mut self.is_open), self.turn()) {
-            self.failover.left();
+        if let (true, Ok((turn, target))) = (std::mem::take(&mut self.is_open), self.turn()) {
+            self.failover.left(turn);
             if let Some(probe) = self.probe.take() {
                 target.own_calls.probe_lost(probe, clock::process_ms());
             }

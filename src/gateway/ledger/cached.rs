@@ -48,7 +48,7 @@ impl Ledger {
         self.first_byte = Some(now.duration_since(self.started));
         (self.outcome, self.ended_by) = (Outcome::Success, EndedBy::Gateway);
         let ending = Ending { outcome: Outcome::Success, ended_by: EndedBy::Gateway, error: None };
-        let open = Open { target, model_index: target as u32 };
+        let open = Open { target, model_index: target as u32, attempt: self.attempts };
         self.book(open, Usage::default(), UsageSource::None, &ending);
     }
 

@@ -17,10 +17,11 @@ use std::time::Duration;
 use memchr::memmem::Finder;
 
 use self::paused::Said;
-pub(super) use self::target::{counts, dialect_of, target_model, vendor_of};
+use self::target::counts;
+pub(super) use self::target::{dialect_of, target_model, vendor_of};
 use super::answer::{Answer, AnswerHead, BodyKind};
 use super::attempt::{self, AttemptError, Wire};
-use super::exchange::{After, Exchange, after};
+use super::exchange::{After, Asker, Exchange, after};
 use super::failover::Turn;
 use super::kept::{self, Keeping};
 use super::ledger::Ledger;
@@ -107,14 +108,14 @@ impl Job {
     /// # Errors
     /// The body is wrong, or says what the target's dialect cannot carry: 400. Or the client left meanwhile.
     pub(super) async fn prepare(
-        exchange: &mut Exchange<'_>,
+        exchange: &mut impl Asker,
         request: &Request,
         ledger: &mut Ledger,
         target: &Target,
         body: &[u8],
         stream: bool,
     ) -> Result<Self, AttemptError> {
-        let view = Rc::clone(&exchange.view);
+        let view = Rc::clone(exchange.view());
         let snapshot = &view.snapshot;
         let refused = match Self::new(snapshot, request, target, body, stream, &[]) {
             Err(refused @ GatewayError::InvalidRequest(_)) => refused,
@@ -282,7 +283,7 @@ impl Job {
     /// As for [`attempt::send`].
     pub(super) async fn send(
         &mut self,
-        exchange: &mut Exchange<'_>,
+        exchange: &mut impl Asker,
         request: &Request,
         ledger: &mut Ledger,
         turn: Turn,
@@ -295,14 +296,14 @@ impl Job {
 
     async fn send_body(
         &self,
-        exchange: &mut Exchange<'_>,
+        exchange: &mut impl Asker,
         request: &Request,
         ledger: &mut Ledger,
         target: &Target,
         (turn, first_byte): (Turn, Duration),
         body: &[u8],
     ) -> Result<Answer, AttemptError> {
-        let mut head = exchange.shard.take_head();
+        let mut head = exchange.shard().take_head();
         head.extend_from_slice(target.keys[turn.key].head(self.call));
         append_fields(&mut head, &request.fields, |known, name| {
             matches!(
@@ -316,7 +317,7 @@ impl Job {
         end_head(&mut head, target, self.dialect, self.stream, body.len());
         let wire = Wire { method: Method::Post, parts: &[&head, body] };
         let sent = attempt::send(exchange, ledger, turn, target, wire, first_byte).await;
-        exchange.shard.give_back_head(head);
+        exchange.shard().give_back_head(head);
         sent
     }
 
@@ -400,6 +401,11 @@ pub(super) fn end_head(
     }
     writer::content_length(head, body_bytes as u64);
     writer::end(head);
+}
+
+/// Whether the gateway itself has to say how many tokens a request has, since the target cannot be asked.
+pub(super) fn is_counted_here(request: &Request, target: &Target, body: &[u8], goes_on: bool) -> bool {
+    request.endpoint == Endpoint::CountTokens && is_needed(request, target, body, goes_on) && !counts(target)
 }
 
 /// Answers how many tokens a request has, about, where nobody can be asked.

@@ -21,7 +21,7 @@ impl Verdict {
     pub fn of(outcome: Outcome, status: u16) -> Self {
         match (outcome, status) {
             (Outcome::Success, _) => Self::Success,
-            (Outcome::ClientClosed, _) => Self::Neutral,
+            (Outcome::ClientClosed | Outcome::Cancelled, _) => Self::Neutral,
             (Outcome::BudgetExceeded, _) => Self::NotCalled,
             // What is wrong with the request is no fault of the model's.
             (Outcome::Error, 400 | 404 | 413 | 422) => Self::Neutral,
@@ -92,6 +92,7 @@ mod tests {
             (Outcome::Error, 422, Verdict::Neutral),
             (Outcome::ClientClosed, 0, Verdict::Neutral),
             (Outcome::ClientClosed, 200, Verdict::Neutral),
+            (Outcome::Cancelled, 0, Verdict::Neutral),
             (Outcome::BudgetExceeded, 503, Verdict::NotCalled),
         ] {
             assert_eq!(Verdict::of(outcome, status), verdict, "{outcome:?} {status}");

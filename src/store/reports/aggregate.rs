@@ -7,7 +7,7 @@ use foldhash::fast::FixedState;
 
 use super::{Covered, Filter, GroupBy, HOUR_MS, Look};
 use crate::store::rollup::{Key, NO_HOUR, Sums, Table, for_each_between};
-use crate::store::usage::{LineReader, NO_WORD, Reading};
+use crate::store::usage::{LineReader, Reading};
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::text::TimestampFormatter;
 
@@ -49,7 +49,7 @@ struct Sum {
 impl Sum {
     fn add(&mut self, outcome: u8, sums: &Sums) {
         // Records of other programs may not say how they ended.
-        let is_error = outcome != NO_WORD && usize::from(outcome) != Outcome::Success.index();
+        let is_error = Outcome::ALL.get(usize::from(outcome)).is_some_and(|outcome| outcome.is_error());
         self.errors = self.errors.saturating_add(if is_error { sums.calls } else { 0 });
         self.sums.merge(sums);
     }
