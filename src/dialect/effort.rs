@@ -1,4 +1,5 @@
-//! How much a model is to think: words to tokens and back. Rules: the project's dialect mapping, section 6.1.
+//! How much a model is to think: words to tokens and back. Rules: the project's dialect mapping, section 6.1, which chose
+//! the numbers: no provider says what a word is in tokens.
 
 /// How much to think, in words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -112,9 +112,10 @@ fn is_about_model(fault: &Fault<'_>) -> bool {
         text.as_ref().is_some_and(|text| text.escaped().eq_ignore_ascii_case(word))
     };
     // vLLM names the parameter; Anthropic says "model: x", Gemini "models/x is not found", Vertex "Publisher Model … not
-    // found", Ollama "model 'x' not found".
+    // found", Ollama "model 'x' not found", OpenRouter "No endpoints found for x".
     let message = fault.message.escaped().trim_start_matches("The ").to_ascii_lowercase();
-    let begins = ["model:", "model ", "models/", "publisher model ", "requested model "];
+    let begins =
+        ["model:", "model ", "models/", "publisher model ", "requested model ", "no endpoints found for "];
     NO_MODEL_CODES.iter().any(|code| is(&fault.code, code))
         || is(&fault.param, "model")
         || begins.iter().any(|words| message.starts_with(words))
@@ -124,12 +125,22 @@ fn is_about_model(fault: &Fault<'_>) -> bool {
 /// provider, so that only that one knows its ids.
 const UNFIT_CODES: [&str; 3] = ["unsupported_parameter", "unsupported_value", "previous_response_not_found"];
 
-/// The same in words, of servers that have no code for it, in lower case.
-const UNFIT_WORDS: [&str; 5] = [
+/// The same in words, of servers that have no code for it, in lower case. Where they come from:
+/// - OpenAI, recorded: "Web search options not supported with this model.", "… does not support 'developer' with this model."
+/// - Anthropic: "… is not supported for this model" (OpenHands/software-agent-sdk pull request 3427), "… is deprecated for
+///   this model." (HKUDS/nanobot issue 3417).
+/// - Gemini: "Thinking level is not supported for this model." (RooCodeInc/Roo-Code issue 10700), "Function calling is not
+///   enabled for models/…" (agno-agi/agno issue 3505).
+/// - Ollama: "… does not support tools" (ollama/ollama issue 5793).
+/// - OpenRouter: "No endpoints found that support tool use." with 404 (anomalyco/opencode issue 1675).
+const UNFIT_WORDS: [&str; 8] = [
     "not supported with this model",
     "not supported for this model",
     "not supported by this model",
+    "deprecated for this model",
     "does not support",
+    "is not enabled for models/",
+    "no endpoints found that support",
     "unsupported parameter",
 ];
 

@@ -95,7 +95,12 @@ fn a_bad_request_is_looked_into() {
         (C, 400, "null", "Web search options not supported with this model.", Unfit),
         (A, 400, BAD, "claude-x does not support assistant message prefill.", Unfit),
         (G, 400, "INVALID_ARGUMENT", "Function calling is not supported for this model", Unfit),
+        (A, 400, BAD, "`temperature` is deprecated for this model.", Unfit),
+        (G, 400, "INVALID_ARGUMENT", "Function calling is not enabled for models/gemma-3-12b-it", Unfit),
+        (C, 404, "404", "No endpoints found that support tool use. To learn more, visit: x", Unfit),
+        (C, 400, "null", "llama3 does not support tools", Unfit),
         // A model that is not there.
+        (C, 404, "404", "No endpoints found for nousresearch/hermes-3-llama-3.1-405b:free.", Missing),
         (
             C,
             404,

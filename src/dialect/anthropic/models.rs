@@ -5,7 +5,9 @@
 //! `2023-06-01`: later ones refuse what that one takes and add nothing here.
 //!
 //! Rules: the project's dialect mapping, sections 2.1, 5, 6.1 and 7. Source: Anthropic API docs, "Models overview",
-//! "Extended thinking", "Adaptive thinking", "Effort", "Structured outputs", "Migration guide".
+//! "Extended thinking", "Adaptive thinking", "Effort"
+//! (<https://platform.claude.com/docs/en/build-with-claude/effort>: which model has `max` and which `xhigh`), "Structured
+//! outputs", "Migration guide".
 
 use crate::dialect::Effort;
 
@@ -108,6 +110,8 @@ const CLAUDE_5: ModelRules =
     ModelRules { sampling: false, thinking: ThinkingForm::Adaptive, efforts: Efforts::All, ..OPUS_4_6 };
 const OPUS_4_8: ModelRules = ModelRules { system_turns: true, ..CLAUDE_5 };
 const FABLE_5: ModelRules = ModelRules { thinking: ThinkingForm::Always, forced_tool: false, ..CLAUDE_5 };
+/// Without `xhigh`.
+const MYTHOS_PREVIEW: ModelRules = ModelRules { efforts: Efforts::WithMax, ..FABLE_5 };
 
 /// A version; or a family as a whole, which ends in a hyphen.
 const FAMILIES: &[(&str, ModelRules)] = &[
@@ -134,6 +138,7 @@ const FAMILIES: &[(&str, ModelRules)] = &[
     ("claude-haiku-4-5", CLAUDE_4_5),
     ("claude-fable-", FABLE_5),
     ("claude-mythos-", FABLE_5),
+    ("claude-mythos-preview", MYTHOS_PREVIEW),
 ];
 
 /// What the model called `name` takes. Other services' spellings are known: `anthropic/claude-opus-4.6`,
@@ -206,7 +211,8 @@ mod tests {
             ("claude-sonnet-4-6", SONNET_4_6),
             ("claude-sonnet-5", CLAUDE_5),
             ("claude-fable-5", FABLE_5),
-            ("claude-mythos-preview", FABLE_5),
+            ("claude-mythos-5", FABLE_5),
+            ("claude-mythos-preview", MYTHOS_PREVIEW),
             // Not in the table.
             ("claude-opus-4-9", CLAUDE_5),
             ("claude-opus-4.10", CLAUDE_5),

@@ -1,7 +1,9 @@
 //! What Gemini's models take, by the beginning of their names.
 //!
 //! Sources: the project's dialect mapping, sections 2.1, 5.1, 6 and 7; Gemini API documentation, "Thinking", "Structured
-//! output", "Thought signatures", "Media resolution".
+//! output", "Thought signatures", "Media resolution". Levels: the table in
+//! <https://docs.cloud.google.com/gemini-enterprise-agent-platform/models/thinking> (3.7 and 3.8 Flash have no `MINIMAL`; 3.5
+//! and 3.6 Flash and the Flash-Lite models have all four), vellum-ai/vellum-assistant pull request 32687 (nor has 3.1 Pro).
 
 use crate::dialect::Effort;
 
@@ -53,8 +55,9 @@ const FLASH_2_5: ModelRules =
     ModelRules { thinking: Thinking::Budget { min: 1, max: 24_576, off: true }, ..FIXED_2_5 };
 const LITE_2_5: ModelRules =
     ModelRules { thinking: Thinking::Budget { min: 512, max: 24_576, off: true }, ..FIXED_2_5 };
+/// Of later models nobody knows whether they have `MINIMAL`; all have the others.
 const NEWEST: ModelRules = ModelRules {
-    thinking: Thinking::Levels(&[Effort::Minimal, Effort::Low, Effort::Medium, Effort::High]),
+    thinking: Thinking::Levels(&[Effort::Low, Effort::Medium, Effort::High]),
     json_schema: true,
     json_beside_functions: true,
     validated: true,
@@ -64,8 +67,10 @@ const NEWEST: ModelRules = ModelRules {
     part_resolution: true,
 };
 const PRO_3: ModelRules = ModelRules { thinking: Thinking::Levels(&[Effort::Low, Effort::High]), ..NEWEST };
-const PRO_3_1: ModelRules =
-    ModelRules { thinking: Thinking::Levels(&[Effort::Low, Effort::Medium, Effort::High]), ..NEWEST };
+const MINIMAL_3: ModelRules = ModelRules {
+    thinking: Thinking::Levels(&[Effort::Minimal, Effort::Low, Effort::Medium, Effort::High]),
+    ..NEWEST
+};
 const FIXED_3: ModelRules = ModelRules { thinking: Thinking::Fixed, ..NEWEST };
 
 /// First match wins. Names that begin like none of them have the newest family's rules.
@@ -82,7 +87,10 @@ const FAMILIES: &[(&str, ModelRules)] = &[
     ("gemini-2.5-", FIXED_2_5),
     ("gemini-3-pro-image", FIXED_3),
     ("gemini-3-pro", PRO_3),
-    ("gemini-3.1-pro", PRO_3_1),
+    ("gemini-3-flash", MINIMAL_3),
+    ("gemini-3.1-flash-lite", MINIMAL_3),
+    ("gemini-3.5-flash", MINIMAL_3),
+    ("gemini-3.6-flash", MINIMAL_3),
     ("gemma-", OLD),
     ("learnlm-", OLD),
 ];
@@ -110,8 +118,11 @@ mod tests {
             ("gemini-2.5-computer-use-preview", FIXED_2_5),
             ("gemini-3-pro-preview", PRO_3),
             ("gemini-3-pro-image-preview", FIXED_3),
-            ("gemini-3.1-pro-preview", PRO_3_1),
-            ("gemini-3-flash-preview", NEWEST),
+            ("gemini-3.1-pro-preview", NEWEST),
+            ("gemini-3-flash-preview", MINIMAL_3),
+            ("gemini-3.1-flash-lite", MINIMAL_3),
+            ("gemini-3.5-flash-lite", MINIMAL_3),
+            ("gemini-3.7-flash", NEWEST),
             ("gemini-flash-latest", NEWEST),
             ("gemini-4", NEWEST),
             ("something-else", NEWEST),
