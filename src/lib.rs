@@ -35,6 +35,7 @@ pub mod upstream;
 pub mod accounts;
 pub mod admin;
 pub mod control;
+pub mod notify;
 pub mod store;
 
 // Seen from both sides

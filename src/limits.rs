@@ -365,3 +365,17 @@ pub const ROUTING_REASON_BYTES_MAX: usize = 512;
 /// How much of the system text, and of the user's first message, says how a request begins, in bytes. Providers cache
 /// prompts from 1,024 tokens on.
 pub const PREFIX_BYTES_MAX: usize = 16 * KIB;
+
+// --- notifications
+/// Events on their way to the thread that sends notifications. Beyond it they are lost and counted.
+pub const NOTIFY_QUEUE_MAX: usize = 256;
+/// Deliveries that wait. Beyond it further events are dropped and counted. About 1 KiB each.
+pub const NOTICES_WAITING_MAX: usize = 1_000;
+/// Ids of events that are remembered so that none is told twice. About 100 bytes each.
+pub const NOTICES_KNOWN_MAX: usize = 10_000;
+/// Attempts at one delivery; with waits of 10 s to an hour they take about seven hours.
+pub const NOTIFY_ATTEMPTS_MAX: u32 = 16;
+/// Longest wait for a mail server or webhook at each step, in milliseconds.
+pub const NOTIFY_TIMEOUT_MS: u64 = 10_000;
+/// Longest answer of a mail service or a webhook that is looked at, in bytes.
+pub const NOTIFY_ANSWER_BYTES_MAX: u64 = 64 * 1024;

@@ -44,6 +44,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("mailbox::reply", &[]),
     // A change of files is made of the control thread's own draft.
     ("mailbox::office", &["config::Mistake", "store::edit"]),
+    // Values; how they are sent is the room's own business.
+    ("mailbox::notify", &["notify::Failure", "notify::Sent", "notify::event"]),
     (
         "mailbox",
         &[
@@ -181,7 +183,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("server", &["clock", "guard", "limits", "net", "shard", "telemetry"]),
     // The control plane
     ("accounts", &["auth", "config"]),
-    // It shows the catalogue, makes tokens, and asks for traces in a word of theirs.
+    // It shows the catalogue, makes tokens, asks for traces in a word of theirs, and tries notification channels out.
     (
         "admin",
         &[
@@ -192,6 +194,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dialect",
             "limits",
             "mailbox",
+            "notify",
             "provider",
             "store",
             "telemetry",
@@ -209,11 +212,30 @@ const ROOMS: &[(&str, &[&str])] = &[
             "dialect::ProofKey",
             "limits",
             "mailbox",
+            "notify::event",
             "routing::metrics",
             "snapshot",
             "store",
             "telemetry",
             "trace",
+        ],
+    ),
+    // Mail and webhooks, on threads of their own; what is wrong with providers is read from what cores share.
+    (
+        "notify",
+        &[
+            "budget",
+            "clock",
+            "config",
+            "limits",
+            "mailbox",
+            "net::disk",
+            "net::tls",
+            "provider",
+            "snapshot",
+            "store::files",
+            "telemetry",
+            "upstream::is_public",
         ],
     ),
     // Boot: puts everything together
@@ -230,6 +252,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "limits",
             "mailbox",
             "net",
+            "notify",
             "server::core",
             "shard",
             "simulate",

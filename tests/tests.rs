@@ -28,6 +28,7 @@ mod http;
 mod inner;
 mod lifecycle;
 mod metering;
+mod notify;
 mod proxies;
 mod recordings;
 mod relay;

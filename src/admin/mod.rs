@@ -23,6 +23,7 @@ mod limits;
 mod me;
 mod members;
 mod models;
+mod notifications;
 mod office;
 mod openapi;
 mod projects;

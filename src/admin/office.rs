@@ -29,6 +29,8 @@ pub struct Office {
     pub(super) mailbox: Arc<Mailbox>,
     /// One owner for each export that is being sent, and this.
     pub(super) exports: Arc<()>,
+    /// One owner for each channel that is being tried out, and this.
+    pub(super) tests: Arc<()>,
     pub(super) running: Arc<Running>,
     pub(super) signer: Signer,
     pub(super) random: SystemRandom,
@@ -85,6 +87,7 @@ impl Office {
             mailbox,
             running,
             exports: Arc::new(()),
+            tests: Arc::new(()),
         };
         office.refresh_accounts();
         office

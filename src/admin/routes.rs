@@ -5,7 +5,8 @@ use super::ask::Ask;
 use super::office::Office;
 use super::shape::{Kind, Record};
 use super::{
-    me, members, models, openapi, projects, providers, roles, sign_in, system, tokens, traces, usage, users,
+    me, members, models, notifications, openapi, projects, providers, roles, sign_in, system, tokens, traces,
+    usage, users,
 };
 use crate::config::account::Permission;
 use crate::mailbox::{ApiAnswer, Job};
@@ -264,6 +265,9 @@ pub(super) static ROUTES: &[Route] = &[
     Route::report("usage/export", usage::export).query(&[&RECORDS, &[FORMAT]]).gives(200, Kind::Any)
         .about("All records of a filter, as CSV, JSON or JSON Lines"),
     Route::report("usage/{record}", usage::one).gives(200, Kind::Map).about("A record by its id or its request's, with the trace"),
+    Route { method: "POST", needs: WRITE_USERS, ..Route::report("notifications/test", notifications::test) }
+        .makes(&notifications::TRIAL).gives(200, one(&notifications::OUTCOME))
+        .about("Sends a test message over a notification channel as it is stored"),
     Route::report("traces", traces::recent).query(&[&TRACES])
         .gives(200, Kind::Map).about("Recent traces, the newest first"),
     Route::report("traces/{trace}", traces::one).gives(200, Kind::Map).about("A trace"),

@@ -24,10 +24,11 @@ use crate::config::{Env, Settings};
 use crate::control::archive::{self, Archive};
 use crate::control::{self, Control, budgets, keeper};
 use crate::limits::REPORTS_THREADS;
-use crate::mailbox::{Mailbox, ToControl, ToKeeper, ToOffice, ToReports, ToTraces};
+use crate::mailbox::{Mailbox, ToControl, ToKeeper, ToNotifier, ToOffice, ToReports, ToTraces};
 use crate::net::driver::DriverChoice;
 use crate::net::listener::Listeners;
 use crate::net::process;
+use crate::notify::{self, Notifier};
 use crate::server::core::{self, CorePlan};
 use crate::shard::ShardParts;
 use crate::snapshot::Snapshot;
@@ -134,6 +135,13 @@ fn start(args: &StartArgs) -> Result<(), String> {
         metrics: metrics.clone(),
     };
     let archive = start_archive(archive, inboxes.traces, log.thread_end())?;
+    let notifier = Notifier {
+        home: home.root().to_owned(),
+        mailbox: Arc::clone(&mailbox),
+        metrics: metrics.clone(),
+        sender_log: log.thread_end(),
+    };
+    let notifier = start_notifier(notifier, inboxes.notifier, log.thread_end())?;
     let resolver =
         ResolverThreads::start().map_err(|error| format!("cannot start resolver threads: {error}"))?;
     let prover = Prover::start(process::give_way)
@@ -249,6 +257,10 @@ fn start(args: &StartArgs) -> Result<(), String> {
     if keeper.join().is_err() {
         failed.get_or_insert_with(|| "the thread that keeps responses ended with a panic".to_owned());
     }
+    mailbox.tell_notifier(ToNotifier::Finish);
+    if notifier.join().is_err() {
+        failed.get_or_insert_with(|| "the thread that sends notifications ended with a panic".to_owned());
+    }
     mailbox.finish_traces();
     if archive.join().is_err() {
         failed.get_or_insert_with(|| "the thread that keeps traces ended with a panic".to_owned());
@@ -343,6 +355,22 @@ fn start_reporters(inbox: Receiver<ToReports>, log: &Log) -> Result<Vec<JoinHand
         .map(start)
         .collect::<std::io::Result<_>>()
         .map_err(|error| format!("cannot start a thread that makes reports: {error}"))
+}
+
+/// Starts the thread that sends notifications.
+fn start_notifier(
+    notifier: Notifier,
+    inbox: Receiver<ToNotifier>,
+    log_end: ThreadLog,
+) -> Result<JoinHandle<()>, String> {
+    std::thread::Builder::new()
+        .name("notify".to_owned())
+        .spawn(move || {
+            process::give_way();
+            log::install(log_end);
+            notify::run(notifier, &inbox);
+        })
+        .map_err(|error| format!("cannot start the thread that sends notifications: {error}"))
 }
 
 /// Starts the thread that keeps traces.

@@ -19,6 +19,7 @@ pub mod limit;
 pub mod media;
 pub mod mistake;
 pub mod model;
+pub mod notifications;
 pub mod policy;
 pub(crate) mod position;
 pub mod project;
@@ -146,7 +147,7 @@ impl Config {
                 &empty
             }
         };
-        let settings = Settings::read(map, &sink, env, &mut mistakes);
+        let settings = Settings::read(map, &sink, env, keys, &mut mistakes);
         sink.finish(&mut mistakes, warnings);
 
         let sink = Sink::new(files::MODELS, &documents.models.text);

@@ -21,7 +21,9 @@ use super::env::{self, Env, Proxies};
 use super::fields::Fields;
 use super::limit::{Limit, read_limits};
 use super::media::MediaSettings;
-use super::mistake::{Mistake, Path, Sink, describe, quote};
+use super::mistake::{Mistake, Path, Sink, quote};
+use super::notifications::{self, Channel};
+use super::{NoKeys, Opener};
 use crate::limits::MIB;
 use crate::provider::Endpoint;
 use crate::routing::breaker::BreakerRules;
@@ -87,8 +89,12 @@ pub struct Settings {
     pub public_url: String,
     /// Release channel; default `stable`.
     pub channel: String,
-    /// Alert channels, as they stand in the file (an object with `channels`, an array, or the older object).
-    pub notifications: Value,
+    /// `notifications`: alert channels; default none.
+    pub channels: Vec<Channel>,
+    /// `webhookAllowHosts`, default none: hosts that channels may reach off the public internet, in lower case.
+    pub notify_hosts: Vec<String>,
+    /// `diskLowBytes`, default 1 GiB: free space below which channels are told; 0 for never.
+    pub disk_low_bytes: u64,
     /// Telemetry consent, as it stands in the file; null: never asked.
     pub telemetry: Value,
     /// Limits of the whole platform; default none.
@@ -249,7 +255,7 @@ pub struct UpstreamSettings {
 impl Default for Settings {
     fn default() -> Self {
         let sink = Sink::new("", "");
-        Self::read(&Map::new(), &sink, &Env::default(), &mut Vec::new())
+        Self::read(&Map::new(), &sink, &Env::default(), &NoKeys, &mut Vec::new())
     }
 }
 
@@ -259,6 +265,7 @@ impl Settings {
         map: &Map<String, Value>,
         sink: &Sink<'_>,
         env: &Env,
+        keys: &dyn Opener,
         mistakes: &mut Vec<Mistake>,
     ) -> Self {
         let fields = Fields::new(map, Path::Root, sink);
@@ -288,7 +295,13 @@ impl Settings {
             log_format: over.log_format().or(log_format).unwrap_or(fallback),
             public_url: over.public_url().or(file_url).unwrap_or_else(|| format!("http://localhost:{port}")),
             channel: read_channel(f),
-            notifications: read_notifications(f),
+            channels: notifications::read(f, keys),
+            notify_hosts: f
+                .strings("webhookAllowHosts")
+                .iter()
+                .map(|host| host.to_ascii_lowercase())
+                .collect(),
+            disk_low_bytes: f.integer("diskLowBytes", 0..=1 << 50).unwrap_or(1 << 30),
             telemetry: f.value("telemetry").cloned().unwrap_or_default(),
             budgets: read_limits(f, "budgets"),
             reserve_output_tokens: f.integer("reserveOutputTokens", 0..=u64::MAX).unwrap_or(4_096),
@@ -324,7 +337,7 @@ impl Settings {
             overridden: over.names,
         };
         // Keys of other parts of the product, which are kept and not read here.
-        f.also_known(&["cluster", "webhookAllowHosts", "users", "version", "scope"]);
+        f.also_known(&["cluster", "users", "version", "scope"]);
         f.finish();
         settings
     }
@@ -526,17 +539,6 @@ fn read_channel(f: &Fields<'_>) -> String {
         );
     }
     channel.to_owned()
-}
-
-fn read_notifications(f: &Fields<'_>) -> Value {
-    match f.value("notifications") {
-        None => Value::Null,
-        Some(value @ (Value::Object(_) | Value::Array(_))) => value.clone(),
-        Some(other) => {
-            f.mistake("notifications", describe(other), "an object with channels, or an array of channels");
-            Value::Null
-        }
-    }
 }
 
 fn read_timezone(f: &Fields<'_>) -> String {

@@ -20,12 +20,15 @@ use crate::budget::saved::Saved;
 use crate::budget::watch::Watch;
 use crate::budget::window::Moment;
 use crate::config::Config;
+use crate::mailbox::{Mailbox, ToNotifier};
+use crate::notify::event;
 use crate::snapshot::Snapshot;
 use crate::store::journal::Facts;
 use crate::store::rollup::{Restored, Section};
 use crate::store::usage::RecordIds;
 use crate::telemetry::labels::Outcome;
 use crate::telemetry::log::{self, Value};
+use crate::telemetry::metrics::Metrics;
 
 /// Name of the checkpoint's section.
 const SECTION: &str = "budgets";
@@ -223,6 +226,14 @@ pub(super) fn log_event(event: &Event) {
         }
         Kind::Exhausted => log::warn("budget exhausted", &fields),
         Kind::Reset => log::info("budget reset", &fields),
+    }
+}
+
+/// Hands it to the thread that sends notifications, which is never waited for.
+pub(super) fn tell(mailbox: &Mailbox, metrics: &Metrics, event: &Event) {
+    if mailbox.send_to_notifier(ToNotifier::Event(Box::new(event::Event::Budget(event.clone())))).is_err() {
+        metrics.control.notifications_lost.add(1);
+        log::error("a notification is lost: too many are on their way", &[]);
     }
 }
 

@@ -234,6 +234,7 @@ impl State {
         };
         count.add(1);
         budgets::log_event(event);
+        budgets::tell(&self.control.mailbox, &self.control.metrics, event);
     }
 
     /// Reads the configuration again. A mistake leaves the old one in force.

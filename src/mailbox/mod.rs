@@ -2,6 +2,7 @@
 //!
 //! Nothing here blocks a core: a full queue is the sender's to handle, a new snapshot is one number to compare.
 
+mod notify;
 mod office;
 mod reply;
 mod reports;
@@ -13,6 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use arc_swap::ArcSwap;
 
+pub use notify::ToNotifier;
 pub use office::{ApiAnswer, ApiCall, Change, Changed, Edit, ToOffice, Verdict};
 pub use reply::Reply;
 pub use reports::{Job, Piece, Pieces, Rest, ToReports};
@@ -20,7 +22,8 @@ pub use traces::{Question, ToTraces, TraceDesk};
 
 use crate::config::settings::ResponsesSettings;
 use crate::limits::{
-    CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX, OFFICE_QUEUE_MAX, REPORTS_QUEUE_MAX, TRACE_QUEUE_MAX,
+    CONTROL_QUEUE_MAX, KEEPER_QUEUE_MAX, NOTIFY_QUEUE_MAX, OFFICE_QUEUE_MAX, REPORTS_QUEUE_MAX,
+    TRACE_QUEUE_MAX,
 };
 use crate::routing::metrics;
 use crate::snapshot::Snapshot;
@@ -116,6 +119,7 @@ pub struct Mailbox {
     to_office: SyncSender<ToOffice>,
     to_reports: SyncSender<ToReports>,
     to_traces: SyncSender<ToTraces>,
+    to_notifier: SyncSender<ToNotifier>,
     /// Where the cores are asked for their recent traces.
     pub traces: TraceDesk,
 }
@@ -133,6 +137,8 @@ pub struct Inboxes {
     pub reports: Receiver<ToReports>,
     /// That of the thread that keeps traces.
     pub traces: Receiver<ToTraces>,
+    /// That of the thread that sends notifications.
+    pub notifier: Receiver<ToNotifier>,
 }
 
 impl Mailbox {
@@ -143,6 +149,7 @@ impl Mailbox {
         let (to_office, office) = sync_channel(OFFICE_QUEUE_MAX);
         let (to_reports, reports) = sync_channel(REPORTS_QUEUE_MAX);
         let (to_traces, traces) = sync_channel(TRACE_QUEUE_MAX);
+        let (to_notifier, notifier) = sync_channel(NOTIFY_QUEUE_MAX);
         let mailbox = Self {
             generation: AtomicU64::new(first.generation),
             current: ArcSwap::new(first),
@@ -157,9 +164,10 @@ impl Mailbox {
             to_office,
             to_reports,
             to_traces,
+            to_notifier,
             traces: TraceDesk::default(),
         };
-        (Arc::new(mailbox), Inboxes { control, keeper, office, reports, traces })
+        (Arc::new(mailbox), Inboxes { control, keeper, office, reports, traces, notifier })
     }
 
     /// Puts a new snapshot in force on all cores.
@@ -315,6 +323,22 @@ impl Mailbox {
     pub fn finish_traces(&self) {
         // A closed queue means that it has ended already.
         let _ = self.to_traces.send(ToTraces::Finish);
+    }
+
+    /// Hands a message to the thread that sends notifications, or back where its queue is full.
+    ///
+    /// # Errors
+    /// The message itself.
+    pub fn send_to_notifier(&self, message: ToNotifier) -> Result<(), ToNotifier> {
+        self.to_notifier.try_send(message).map_err(|refused| match refused {
+            TrySendError::Full(message) | TrySendError::Disconnected(message) => message,
+        })
+    }
+
+    /// Like [`Mailbox::send_to_notifier`], for threads that may wait.
+    pub fn tell_notifier(&self, message: ToNotifier) {
+        // A closed queue means that it has ended already.
+        let _ = self.to_notifier.send(message);
     }
 
     /// Like [`Mailbox::send`], for threads that may wait.

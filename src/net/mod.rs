@@ -12,6 +12,7 @@ pub mod buffers;
 pub mod conn;
 pub mod deadline;
 pub mod descriptors;
+pub mod disk;
 pub mod driver;
 mod epoll;
 pub mod input;

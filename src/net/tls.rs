@@ -209,8 +209,29 @@ pub fn system_roots() -> Vec<CertificateDer<'static>> {
 /// A text that names the file and what was expected in it. A system without roots is no error: the file may hold the
 /// only one that is needed.
 pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let (roots, _) = load_roots(ca_file)?;
+    let mut config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// The same roots as certificates, for clients that make a configuration of their own.
+///
+/// # Errors
+/// As for [`client_config`].
+pub fn roots(ca_file: Option<&Path>) -> Result<Vec<CertificateDer<'static>>, String> {
+    load_roots(ca_file).map(|(_, roots)| roots)
+}
+
+fn load_roots(ca_file: Option<&Path>) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(system_roots());
+    let mut certificates = system_roots();
+    // A system may have some that rustls does not read.
+    certificates.retain(|certificate| roots.add(certificate.clone()).is_ok());
     if let Some(file) = ca_file {
         let extra = CertificateDer::pem_file_iter(file)
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
@@ -220,15 +241,10 @@ pub fn client_config(ca_file: Option<&Path>) -> Result<Arc<ClientConfig>, String
         }
         for certificate in extra {
             roots
-                .add(certificate)
+                .add(certificate.clone())
                 .map_err(|error| format!("{}: not usable as a trust root: {error}", file.display()))?;
+            certificates.push(certificate);
         }
     }
-    let mut config = ClientConfig::builder_with_provider(provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.alpn_protocols = vec![ALPN_HTTP1.to_vec()];
-    Ok(Arc::new(config))
+    Ok((roots, certificates))
 }

@@ -19,13 +19,10 @@ use super::secret::{Keys, NoRandomness, SEALED_MARK};
 use crate::auth::snippet;
 use crate::config::files::{MODELS, PROJECTS, SETTINGS};
 use crate::config::limit;
+use crate::config::notifications;
 use crate::config::policy::POLICY_KINDS;
 use crate::config::project::{TOKEN_HASH_PREFIX, first_free, hex};
 use crate::provider::price::scale_number;
-
-/// Fields of a notification channel that are encrypted at rest.
-const CHANNEL_SECRETS: [&str; 7] =
-    ["password", "secretAccessKey", "apiKey", "connectionString", "clientSecret", "refreshToken", "secret"];
 
 /// What has to be written so that the home is in today's form.
 #[derive(Debug, Default)]
@@ -167,7 +164,7 @@ impl Planner<'_> {
             _ => Vec::new(),
         };
         for (id, channel) in channels {
-            for field in CHANNEL_SECRETS {
+            for field in notifications::SECRET_FIELDS {
                 self.seal(channel, SETTINGS, &id, field)?;
             }
         }

@@ -240,6 +240,8 @@ pub struct ControlMetrics {
     pub config_generation: Count,
     /// Configuration changes that were refused.
     pub config_errors: Count,
+    /// Events that the thread that sends notifications had no room for.
+    pub notifications_lost: Count,
     /// Limits of which a threshold was reached.
     pub budget_thresholds: Count,
     /// Limits that were used up.
@@ -283,6 +285,19 @@ pub struct TraceMetrics {
     pub lost: Count,
 }
 
+/// Everything the thread that sends notifications counts.
+#[derive(Debug, Default)]
+pub struct NotifyMetrics {
+    /// Notifications that were taken.
+    pub sent: Count,
+    /// Attempts that failed.
+    pub failures: Count,
+    /// Notifications that will not be sent.
+    pub lost: Count,
+    /// Notifications that wait (gauge).
+    pub waiting: Count,
+}
+
 /// All metrics of the process. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -292,6 +307,8 @@ pub struct Metrics {
     pub control: Arc<ControlMetrics>,
     /// Written by the thread that keeps traces.
     pub traces: Arc<TraceMetrics>,
+    /// Written by the thread that sends notifications.
+    pub notify: Arc<NotifyMetrics>,
 }
 
 impl Metrics {
@@ -301,6 +318,7 @@ impl Metrics {
             cores: (0..cores).map(|_| Arc::default()).collect(),
             control: Arc::default(),
             traces: Arc::default(),
+            notify: Arc::default(),
         }
     }
 

@@ -56,6 +56,10 @@ metrics! {
     JOURNAL_WAITING_BYTES = "routerly_journal_waiting_bytes", "Bytes in journals that are not durable in the store yet.";
     TRACES_KEPT = "routerly_traces_kept_total", "Traces of requests written to disk.";
     TRACES_DROPPED = "routerly_traces_dropped_total", "Traces that were to be kept and are not: too many in a second, or a disk that is slow or full.";
+    NOTIFICATIONS_SENT = "routerly_notifications_sent_total", "Notifications that a mail server or webhook has taken.";
+    NOTIFICATION_FAILURES = "routerly_notification_failures_total", "Attempts to send a notification that failed.";
+    NOTIFICATIONS_LOST = "routerly_notifications_lost_total", "Notifications that were given up, had no room to wait, or no channel any more.";
+    NOTIFICATIONS_WAITING = "routerly_notifications_waiting", "Notifications that wait to be sent.";
     USAGE_RECORDS = "routerly_usage_records_total", "Usage records appended to the store.";
     USAGE_BYTES = "routerly_usage_bytes_total", "Bytes of usage records appended to the store.";
     USAGE_ROTATIONS = "routerly_usage_rotations_total", "Rotations of the usage file.";

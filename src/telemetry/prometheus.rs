@@ -36,6 +36,7 @@ pub fn render(
     render_control(metrics, out);
     render_budgets(metrics, out);
     render_traces(metrics, out);
+    render_notifications(metrics, out);
     single(names::LOG_DROPPED, Kind::Counter, log_lines_dropped, out);
     render_totals(totals, out);
     render_times(times, out);
@@ -246,6 +247,15 @@ fn render_traces(metrics: &Metrics, out: &mut Vec<u8>) {
     let dropped = metrics.sum(|core| &core.traces_dropped).saturating_add(metrics.traces.lost.read());
     single(names::TRACES_KEPT, Kind::Counter, metrics.traces.kept.read(), out);
     single(names::TRACES_DROPPED, Kind::Counter, dropped, out);
+}
+
+fn render_notifications(metrics: &Metrics, out: &mut Vec<u8>) {
+    let notify = &metrics.notify;
+    single(names::NOTIFICATIONS_SENT, Kind::Counter, notify.sent.read(), out);
+    single(names::NOTIFICATION_FAILURES, Kind::Counter, notify.failures.read(), out);
+    let lost = notify.lost.read().saturating_add(metrics.control.notifications_lost.read());
+    single(names::NOTIFICATIONS_LOST, Kind::Counter, lost, out);
+    single(names::NOTIFICATIONS_WAITING, Kind::Gauge, notify.waiting.read(), out);
 }
 
 /// Each total over all calls, and under names of their own per project, token and model.

@@ -9,6 +9,7 @@ pub mod load;
 pub mod pki;
 pub mod process;
 mod setup;
+pub mod smtp;
 pub mod upstream;
 pub mod wire;
 

@@ -83,6 +83,19 @@ impl Authority {
     }
 }
 
+impl Identity {
+    /// A server with this identity.
+    pub fn server(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(versions)
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![self.certificate.clone()], self.key.clone_key())
+            .unwrap()
+    }
+}
+
 /// A client's connection over TLS.
 pub struct TlsClient {
     pub stream: StreamOwned<ClientConnection, TcpStream>,
@@ -184,13 +197,7 @@ impl TlsUpstream {
         versions: &[&'static SupportedProtocolVersion],
         answer: impl Into<Vec<u8>>,
     ) -> Self {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(versions)
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![identity.certificate.clone()], identity.key.clone_key())
-            .unwrap();
+        let mut config = identity.server(versions);
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         let (config, answer) = (Arc::new(config), Arc::<[u8]>::from(answer.into()));
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();

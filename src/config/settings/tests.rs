@@ -10,7 +10,7 @@ fn read(text: &str, env: &[(&str, &str)]) -> (Settings, Vec<Mistake>, Vec<Warnin
     });
     let sink = Sink::new("config/settings.json", text);
     let (mut mistakes, mut warnings) = (Vec::new(), Vec::new());
-    let settings = Settings::read(value.as_object().unwrap(), &sink, &env, &mut mistakes);
+    let settings = Settings::read(value.as_object().unwrap(), &sink, &env, &NoKeys, &mut mistakes);
     sink.finish(&mut mistakes, &mut warnings);
     (settings, mistakes, warnings)
 }
