@@ -277,14 +277,15 @@ impl Last {
 }
 
 /// Waits; `false` when the client left.
-async fn pause(exchange: &mut Exchange<'_>, ledger: &mut Ledger, wait: Duration) -> bool {
+pub(super) async fn pause(exchange: &mut Exchange<'_>, ledger: &mut Ledger, wait: Duration) -> bool {
     ledger.waiting();
     let waited = exchange.while_client_stays(Box::pin(monoio::time::sleep(wait))).await;
     ledger.working();
     waited.is_some()
 }
 
-fn time_left(snapshot: &Snapshot, request: &Request) -> Option<Duration> {
+/// What is left of the time of the whole request.
+pub(super) fn time_left(snapshot: &Snapshot, request: &Request) -> Option<Duration> {
     let total = snapshot.config.settings().upstream.total_timeout?;
     Some(total.saturating_sub(clock::now().duration_since(request.started)))
 }
@@ -410,7 +411,7 @@ fn refused(
 }
 
 /// The text of a 401 or 403 is about our key; the client must not take its own for the wrong one.
-fn about_our_key(status: u16) -> Option<GatewayError> {
+pub(super) fn about_our_key(status: u16) -> Option<GatewayError> {
     matches!(status, 401 | 403).then_some(GatewayError::UpstreamAuth { status })
 }
 

@@ -44,14 +44,6 @@ struct Probes {
     endpoint: Option<Probe>,
 }
 
-impl Turn {
-    /// The turn of a target that is the only one to ask.
-    pub(super) fn of(shard: &Shard, index: usize, target: &Target) -> Self {
-        let key = target.pick_key(|| shard.random(), clock::process_ms);
-        Self { index, key, wait: Duration::ZERO, probes: Probes::default() }
-    }
-}
-
 /// Why a candidate did not answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Failure {
@@ -161,6 +153,18 @@ impl<'a> Failover<'a> {
             .other_key(&ledger.shard, last, failure)
             .or_else(|| self.next_ranked(ledger))
             .or_else(|| self.once_more(&ledger.shard, left))?;
+        ledger.shard.metrics.retries(failure.reason()).add(1);
+        Some(turn)
+    }
+
+    /// The next turn of a request that must not be done twice: with another key after one was refused, or the same again after
+    /// no connection came about.
+    pub(super) fn next_safe(&mut self, ledger: &mut Ledger, left: Option<Duration>) -> Option<Turn> {
+        let (last, failure) = self.last?;
+        let turn = match failure {
+            Failure::Unreachable => self.once_more(&ledger.shard, left),
+            _ => self.other_key(&ledger.shard, last, failure),
+        }?;
         ledger.shard.metrics.retries(failure.reason()).add(1);
         Some(turn)
     }
@@ -360,7 +364,7 @@ impl<'a> Failover<'a> {
     }
 
     /// An endpoint that answers can be reached, whatever it says.
-    fn reached(&self, turn: Turn) {
+    pub(super) fn reached(&self, turn: Turn) {
         let rules = &self.snapshot.config.settings().upstream.breaker;
         let breaker = &self.snapshot.breakers[self.target(turn.index).endpoint];
         breaker.succeeded(turn.probes.endpoint, clock::process_ms, rules);

@@ -31,6 +31,7 @@ mod local;
 mod media;
 mod opening;
 mod outgoing;
+mod passing;
 mod passthrough;
 mod peek;
 mod relay;

@@ -1,7 +1,7 @@
 //! Any other call of a provider's API: forwarded as it is, with the key replaced.
 //!
 //! JSON bodies are read whole, because the model's name stands in them. Everything else streams through in both
-//! directions without being kept.
+//! directions without being kept. Who answers is decided before: see `passing`.
 
 use std::rc::Rc;
 use std::task::Poll;
@@ -17,6 +17,7 @@ use super::failover::Turn;
 use super::form;
 use super::kept;
 use super::ledger::Ledger;
+use super::passing::{Judged, Passing};
 use super::peek;
 use super::relay::{self, Relaying};
 use super::request::Request;
@@ -122,24 +123,40 @@ async fn send_whole(
         model.is_some_and(|name| routing::is_named(target, name) && name != target.model.upstream_model);
     let edits = Edits { model: renamed.then_some(target.model.upstream_model.as_str()), ..Edits::default() };
     let edited = facts.as_ref().is_some_and(|facts| splices.plan(&body, facts, &edits).is_ok());
-    let turn = Turn::of(exchange.shard, index, target);
-    let mut head = begin(exchange, request, target, turn);
-    if request.framing != Framing::None {
-        let length = if edited { splices.body_len() } else { body.len() };
-        writer::content_length(&mut head, length as u64);
+    let ranked = [index];
+    let (mut passing, mut turn) = Passing::begin(snapshot, request, ledger, &ranked, model)?;
+    loop {
+        let mut head = begin(exchange, request, target, turn);
+        if request.framing != Framing::None {
+            let length = if edited { splices.body_len() } else { body.len() };
+            writer::content_length(&mut head, length as u64);
+        }
+        writer::end(&mut head);
+        let mut parts: Vec<&[u8]> = vec![&head];
+        if edited {
+            parts.extend(splices.segments(&body));
+        } else if !body.is_empty() {
+            parts.push(&body);
+        }
+        let wire = Wire { method: Method::of(&request.method), parts: &parts };
+        let first_byte = first_byte_timeout(snapshot, request, target)?;
+        let sent = attempt::send(exchange, ledger, turn, target, wire, first_byte).await;
+        exchange.shard.give_back_head(head);
+        let sent = match sent {
+            Ok(answer) if answer.head.status < 400 => {
+                passing.went_well(exchange.shard, turn);
+                return Ok((index, answer));
+            }
+            sent => sent.map_err(BodyError::from),
+        };
+        // Boxed, so that the others do not carry its room.
+        let heard = Box::pin(passing.learn(exchange, turn, sent)).await?;
+        match Box::pin(passing.go_on(exchange, ledger, heard)).await? {
+            Judged::Answer(answer) => return Ok((index, answer)),
+            Judged::Again(next) => turn = next,
+        }
+        ledger.choose(index, target)?;
     }
-    writer::end(&mut head);
-    let mut parts: Vec<&[u8]> = vec![&head];
-    if edited {
-        parts.extend(splices.segments(&body));
-    } else if !body.is_empty() {
-        parts.push(&body);
-    }
-    let wire = Wire { method: Method::of(&request.method), parts: &parts };
-    let first_byte = first_byte_timeout(snapshot, request, target)?;
-    let answer = attempt::send(exchange, ledger, turn, target, wire, first_byte).await?;
-    exchange.shard.give_back_head(head);
-    Ok((index, answer))
 }
 
 fn begin(exchange: &Exchange<'_>, request: &Request, target: &Target, turn: Turn) -> Vec<u8> {
@@ -218,18 +235,50 @@ async fn send_streaming(
         first = vec![&seen[..named.span.start], upstream, &seen[named.span.end..]];
         length = length.map(|length| length - named.span.len() as u64 + upstream.len() as u64);
     }
-    let turn = Turn::of(exchange.shard, index, target);
+    let ranked = [index];
+    let (mut passing, turn) = Passing::begin(snapshot, request, ledger, &ranked, name)?;
+    let how = Streamed { turn, length, first: &first };
+    let sent = send_streamed(exchange, request, ledger, target, body, how).await;
+    match sent {
+        Ok(answer) if answer.head.status < 400 => {
+            passing.went_well(exchange.shard, turn);
+            Ok((index, answer))
+        }
+        // Its body is gone: it cannot be sent again.
+        sent => Ok((index, Box::pin(passing.learn(exchange, turn, sent)).await?.sent?)),
+    }
+}
+
+/// A request whose body is not kept, on its way to the one whose turn it is.
+struct Streamed<'a> {
+    turn: Turn,
+    /// Of the body, where it is known.
+    length: Option<u64>,
+    /// What of the body was read before.
+    first: &'a [&'a [u8]],
+}
+
+async fn send_streamed(
+    exchange: &mut Exchange<'_>,
+    request: &Request,
+    ledger: &mut Ledger,
+    target: &Target,
+    mut body: ClientBody,
+    how: Streamed<'_>,
+) -> Result<answer::Answer, BodyError> {
+    let Streamed { turn, length, first } = how;
+    let view = Rc::clone(&exchange.view);
     let mut head = begin(exchange, request, target, turn);
     match length {
         Some(length) => writer::content_length(&mut head, length),
         None => writer::transfer_encoding_chunked(&mut head),
     }
     writer::end(&mut head);
-    let first_byte = first_byte_timeout(snapshot, request, target)?;
-    ledger.asks(index, turn.key);
-    let pool = Rc::clone(&exchange.view.pools[target.endpoint]);
+    let first_byte = first_byte_timeout(&view.snapshot, request, target)?;
+    ledger.asks(turn.index, turn.key);
+    let pool = Rc::clone(&view.pools[target.endpoint]);
     let mut lease = attempt::connect(exchange, ledger, &pool, target).await?;
-    ledger.sent(index);
+    ledger.sent(turn.index);
     ledger.waiting();
     let mut upload = Upload {
         provider: &mut lease.conn,
@@ -238,9 +287,7 @@ async fn send_streaming(
         first_byte,
         chunked: length.is_none(),
     };
-    let answered = upload.run(exchange, &mut body, &head, &first).await;
-    // Answered early, the client owes us nothing more: its silence while it is answered is no fault.
-    exchange.conn.deadline().clear();
+    let answered = upload.run(exchange, &mut body, &head, first).await;
     let reader = upload.reader;
     // The time for a body is over with it, or with the answer that came before its end.
     exchange.conn.deadline().clear();
@@ -258,7 +305,7 @@ async fn send_streaming(
             // An answer that came before the end of the body leaves the provider's connection in the middle of it.
             head.keep_alive &= exchange.body_done;
             ledger.step("answer begun", &[("status", Value::Integer(u64::from(head.status)))]);
-            Ok((index, head.with_conn(lease.conn, pool)))
+            Ok(head.with_conn(lease.conn, pool))
         }
         None => Err(GatewayError::UpstreamClosed(None).into()),
     }

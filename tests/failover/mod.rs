@@ -4,6 +4,7 @@ mod breaker;
 mod candidates;
 mod hedges;
 mod keys;
+mod passed;
 mod retries;
 mod streams;
 
