@@ -172,6 +172,8 @@ table! {
     ImageBytes "image" "CRAG" [Carried Carried Carried Carried] "",
     /// An image at a URL.
     ImageUrl "image_url" "CRAG" [Carried Carried Carried Depends] "fetched by the gateway and sent as bytes; refused where it cannot be had or `media.fetch` is off",
+    /// A picture that the model has made, in the history.
+    AssistantImage "assistant_image" "CRG" [Refused Refused Refused Carried] "",
     /// How closely to look at an image.
     ImageDetail "detail" "CRG" [Carried Carried Silent Depends] "dropped for models before Gemini 3",
     /// A PDF or another document's bytes.

@@ -227,6 +227,6 @@ fn a_conversation_with_a_picture_goes_on_where_it_can() {
         [(Dialect::OpenAiChat, Vendor::OpenAi), (Dialect::AnthropicMessages, Vendor::Anthropic)]
     {
         let refused = ask.translate(dialect, &target("claude-sonnet-4-5", vendor), &mut Vec::new());
-        assert_eq!(refused.unwrap_err().field, "modalities");
+        assert_eq!(refused.unwrap_err().field, "assistant_image");
     }
 }

@@ -8,15 +8,23 @@ use super::Dialect;
 use super::gemini::{BYPASS, ENVELOPE_ENCODED};
 use super::proof::PREFIX;
 use crate::json::scan;
-use crate::json::token::{Kind, Value};
+use crate::json::token::{Key, Kind, Value};
 use crate::json::write::{self, Array, Object};
 use crate::json::{fragment::Raw, fragment::Text};
 
-/// Appends `body`, one JSON object of `dialect`, to `out`: without the thoughts whose proofs are in envelopes.
-pub fn strip(dialect: Dialect, body: &[u8], out: &mut Vec<u8>) {
+/// Appends `body`, one JSON object of `dialect`, to `out`: without the thoughts whose proofs are in envelopes. Whether
+/// thinking had to be switched off with them: Claude wants the thoughts before its last call back, or none at all.
+///
+/// Source: Anthropic API docs, "Extended thinking", "Preserving thinking blocks".
+pub fn strip(dialect: Dialect, body: &[u8], out: &mut Vec<u8>) -> bool {
     let start = if dialect == Dialect::Gemini { ENVELOPE_ENCODED } else { PREFIX };
-    let walk = Walk { dialect, start };
-    write::object(out, |object| walk.members(body, object));
+    let mut walk = Walk { dialect, start, ends_thinking: false };
+    walk.ends_thinking = dialect == Dialect::AnthropicMessages && walk.lacks_last_thoughts(body);
+    write::object(out, |object| {
+        // The body has been scanned as a whole before.
+        let _ = scan::members(body, |key, value| walk.member(body, key, &value, object, true));
+    });
+    walk.ends_thinking
 }
 
 /// Members that proofs stand in.
@@ -26,6 +34,8 @@ struct Walk {
     dialect: Dialect,
     /// How a string with an envelope begins.
     start: &'static str,
+    /// `thinking` of the whole body is switched off.
+    ends_thinking: bool,
 }
 
 impl Walk {
@@ -49,25 +59,53 @@ impl Walk {
         }
     }
 
-    fn members(&self, object: &[u8], out: &mut Object<'_>) {
-        // The body has been scanned as a whole before.
-        let _ = scan::members(object, |key, value| {
-            let Some(name) = Text::from_token(&object[key.span.clone()]) else { return };
-            if key.matches(&PROOFS).is_some() && self.is_sealed(&value) {
-                let is_call =
-                    ["functionCall", "function_call"].iter().any(|call| scan::member(object, call).is_some());
-                if self.dialect == Dialect::Gemini && is_call {
-                    // A call without any is refused.
-                    Text::from_plain(BYPASS).append_to(out.named_member(&name));
-                }
-                return;
-            }
-            let is_extra = self.dialect == Dialect::OpenAiChat && key.is("extra_content");
-            if is_extra && scan::member(value.raw, "gateway").is_some() {
-                return;
-            }
-            self.value(&value, out.named_member(&name));
+    /// Whether the last turn of the assistant calls a function, and its thoughts are among those that go; `false` where
+    /// thinking is off anyway.
+    fn lacks_last_thoughts(&self, body: &[u8]) -> bool {
+        let kind = scan::member(body, "thinking").and_then(|thinking| scan::member(thinking.raw, "type"));
+        if !matches!(kind.and_then(|kind| kind.plain_string()), Some(b"enabled" | b"adaptive")) {
+            return false;
+        }
+        let mut lacks = false;
+        let Some(messages) = scan::member(body, "messages") else { return false };
+        let _ = scan::elements(messages.raw, |message| {
+            let role = scan::member(message.raw, "role").and_then(|role| role.plain_string());
+            let content = scan::member(message.raw, "content").filter(|content| content.kind == Kind::Array);
+            let (Some(b"assistant"), Some(content)) = (role, content) else { return };
+            let (mut calls, mut sealed) = (false, false);
+            let _ = scan::elements(content.raw, |block| {
+                let kind = scan::member(block.raw, "type").and_then(|kind| kind.plain_string());
+                calls |= kind == Some(b"tool_use");
+                sealed |= self.is_sealed_block(&block);
+            });
+            lacks = calls && sealed;
         });
+        lacks
+    }
+
+    fn members(&self, object: &[u8], out: &mut Object<'_>) {
+        let _ = scan::members(object, |key, value| self.member(object, key, &value, out, false));
+    }
+
+    fn member(&self, object: &[u8], key: &Key<'_>, value: &Value<'_>, out: &mut Object<'_>, outermost: bool) {
+        let Some(name) = Text::from_token(&object[key.span.clone()]) else { return };
+        if key.matches(&PROOFS).is_some() && self.is_sealed(value) {
+            let is_call =
+                ["functionCall", "function_call"].iter().any(|call| scan::member(object, call).is_some());
+            if self.dialect == Dialect::Gemini && is_call {
+                // A call without any is refused.
+                Text::from_plain(BYPASS).append_to(out.named_member(&name));
+            }
+            return;
+        }
+        let is_extra = self.dialect == Dialect::OpenAiChat && key.is("extra_content");
+        if is_extra && scan::member(value.raw, "gateway").is_some() {
+            return;
+        }
+        if outermost && self.ends_thinking && key.is("thinking") {
+            return out.named_member(&name).extend_from_slice(br#"{"type":"disabled"}"#);
+        }
+        self.value(value, out.named_member(&name));
     }
 
     fn value(&self, value: &Value<'_>, out: &mut Vec<u8>) {
@@ -100,6 +138,34 @@ fn is_silent(part: &Value<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn thinking_ends_where_claude_would_miss_its_last_thoughts() {
+        let turn = |signature: &str, call: &str| {
+            format!(
+                r#"{{"role":"assistant","content":[{{"type":"thinking","thinking":"x","signature":"{signature}"}},{{"type":"{call}"}}]}}"#
+            )
+        };
+        let sealed = "gw1.g.AAAA.BBBB";
+        for (thinking, turns, expected) in [
+            ("enabled", vec![turn(sealed, "tool_use")], true),
+            ("adaptive", vec![turn("own", "tool_use"), turn(sealed, "tool_use")], true),
+            ("enabled", vec![turn(sealed, "tool_use"), turn("own", "tool_use")], false),
+            ("enabled", vec![turn(sealed, "text")], false),
+            ("disabled", vec![turn(sealed, "tool_use")], false),
+        ] {
+            let result = r#"{"role":"user","content":[{"type":"tool_result","tool_use_id":"a"}]}"#;
+            let messages = turns.join(",");
+            let body = format!(
+                r#"{{"thinking":{{"type":"{thinking}","budget_tokens":2000}},"messages":[{messages},{result}],"metadata":{{"thinking":1}}}}"#
+            );
+            let mut out = Vec::new();
+            assert_eq!(strip(Dialect::AnthropicMessages, body.as_bytes(), &mut out), expected, "{body}");
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text.contains(r#""thinking":{"type":"disabled"}"#), expected, "{text}");
+            assert!(text.contains(r#""metadata":{"thinking":1}"#) && !text.contains("gw1."), "{text}");
+        }
+    }
 
     #[test]
     fn envelopes_go_and_all_else_stays() {

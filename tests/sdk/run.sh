@@ -1,6 +1,6 @@
 #!/bin/sh
-# Runs OpenAI's and Anthropic's SDKs, in Python and JavaScript, and Google's, in Python, against the binary:
-# $ROUTERLY_BIN, or the debug build.
+# Runs OpenAI's, Anthropic's and Google's SDKs, in Python and JavaScript, and the AI SDK against the binary: $ROUTERLY_BIN,
+# or the debug build. Where there are recordings of providers, each SDK reads them too, as the provider's own one does.
 # What they need is installed into the checkout once: Python packages into .venv, the others into js/node_modules.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)

@@ -298,7 +298,7 @@ impl<'w> TurnWriter<'w> {
             for part in message.parts.iter().filter(|part| message.role != Role::User || !is_result(part)) {
                 if message.role == Role::Assistant && matches!(part.content, Content::Media(_)) {
                     // What the model has said in pictures has no place in its turns.
-                    return Err(self.losses.refuse(Feature::Modalities));
+                    return Err(self.losses.refuse(Feature::AssistantImage));
                 }
                 self.block(blocks, part)?;
             }

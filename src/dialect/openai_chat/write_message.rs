@@ -444,7 +444,7 @@ fn write_assistant<'r>(
                     writing.losses.drop(Feature::Thinking)?;
                 }
             }
-            Content::Media(_) => return Err(writing.losses.refuse(Feature::Modalities)),
+            Content::Media(_) => return Err(writing.losses.refuse(Feature::AssistantImage)),
             _ => push_piece(&mut said, part, writing)?,
         }
     }

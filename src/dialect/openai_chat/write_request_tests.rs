@@ -277,7 +277,7 @@ fn what_chat_cannot_say_is_refused_by_name() {
         (user(document(url())), "document_url"),
         (user(document(Source::File(Text::from_plain("f")))), "file_id"),
         (user(Content::Unknown(Text::from_plain("container_upload")).into()), "container_upload"),
-        (with_turns(vec![turn(Role::Assistant, vec![png()])]), "modalities"),
+        (with_turns(vec![turn(Role::Assistant, vec![png()])]), "assistant_image"),
         (setting(Feature::PreviousResponse), "previous_response_id"),
         (setting(Feature::CachedContent), "cachedContent"),
         (setting(Feature::Container), "container"),

@@ -43,6 +43,9 @@ struct Choice {
     units: u64,
     /// Proofs written so far.
     details: u64,
+    /// Sources, and pictures.
+    citations: u64,
+    images: u64,
     /// Tokens that go with the next text, joined by commas.
     logprobs: Vec<u8>,
 }
@@ -97,11 +100,16 @@ impl StreamWriter {
             Event::Proof { choice, proof } => self.proof(*choice, proof, out),
             Event::Cite { choice, citation } => {
                 let at = self.choice(*choice, out);
-                let state = &self.choices[at];
-                let (offset, length) = (state.chars_before, state.chars);
+                let state = &mut self.choices[at];
+                let (offset, length, number) = (state.chars_before, state.chars, state.citations);
+                state.citations += 1;
                 self.chunk(*choice, out, |delta, _| {
                     delta.array("annotations", |list| {
-                        list.object(|object| write_citation(object, citation, offset, length));
+                        list.object(|object| {
+                            // OpenAI's SDK puts the elements of lists together by it.
+                            object.number("index", number);
+                            write_citation(object, citation, offset, length);
+                        });
                     });
                 });
             }
@@ -285,8 +293,15 @@ impl StreamWriter {
     fn media(&mut self, index: u32, media: &Media<'_>, out: &mut Vec<u8>) {
         let at = self.choice(index, out);
         if is_image(media) {
+            let number = self.choices[at].images;
+            self.choices[at].images += 1;
             return self.chunk(index, out, |delta, _| {
-                delta.array("images", |list| list.object(|image| write_image(image, media)));
+                delta.array("images", |list| {
+                    list.object(|image| {
+                        image.number("index", number);
+                        write_image(image, media);
+                    });
+                });
             });
         }
         let note = media::note(media);
@@ -324,12 +339,19 @@ impl StreamWriter {
                 let place = Place { start: state.units_before, length: state.units };
                 self.detail(index, at, proof, Some(place), out);
             }
-            Open::Call { .. } if is_carried(proof) && !self.client.legacy_functions => {
+            Open::Call { kind, .. } if is_carried(proof) && !self.client.legacy_functions => {
                 let number = state.calls.saturating_sub(1);
                 self.chunk(index, out, |delta, client| {
                     delta.array("tool_calls", |list| {
                         list.object(|call| {
                             call.number("index", number);
+                            // OpenAI's SDK wants a piece of the call in each of its deltas.
+                            match kind {
+                                CallKind::Function => {
+                                    call.object("function", |call| call.plain("arguments", ""));
+                                }
+                                CallKind::Custom => call.object("custom", |call| call.plain("input", "")),
+                            }
                             write_signature(call, proof, client);
                         });
                     });

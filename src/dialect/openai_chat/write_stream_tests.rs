@@ -184,14 +184,14 @@ fn refusals_citations_and_ends_are_said() {
         CLOSE,
         Event::Finish { choice: 0, finish: filtered },
     ];
-    let cited = |start, end| json!({"annotations": [{"type": "url_citation", "url_citation": {"start_index": start, "end_index": end, "url": "x", "title": "X"}}]});
+    let cited = |index, start, end| json!({"annotations": [{"index": index, "type": "url_citation", "url_citation": {"start_index": start, "end_index": end, "url": "x", "title": "X"}}]});
     let expected = [
         json!({"refusal": "no"}),
         json!({"content": "é"}),
         json!({"content": "bc"}),
         json!({"content": "de"}),
-        cited(3, 4),
-        cited(3, 5),
+        cited(0, 3, 4),
+        cited(1, 3, 5),
         json!({"refusal": "why"}),
     ];
     assert_eq!(deltas(&events, client()), expected);

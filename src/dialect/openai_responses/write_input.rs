@@ -217,7 +217,7 @@ fn write_part(
         }
         // What the model has said in pictures or files has no place in its messages.
         Content::Media(_) | Content::Document(_) if role == Role::Assistant => {
-            return Err(writing.losses.refuse(Feature::Modalities));
+            return Err(writing.losses.refuse(Feature::AssistantImage));
         }
         Content::Media(media) => write_media(part, media, writing)?,
         Content::Document(document) => write_document(part, document, writing)?,

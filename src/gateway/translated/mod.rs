@@ -35,7 +35,7 @@ use crate::dialect::Dialect;
 use crate::dialect::context::{ClientContext, Ids};
 use crate::dialect::inline::Fetched;
 use crate::dialect::ir::Vendor;
-use crate::dialect::loss::{BadRequest, Losses};
+use crate::dialect::loss::{BadRequest, Feature, Losses};
 use crate::dialect::rate_limits;
 use crate::dialect::translate::{Ask, Pair, Translated, write_count};
 use crate::dialect::unseal;
@@ -229,9 +229,11 @@ impl Job {
         if !has_sealed(dialect, body) {
             return Err(refused(bad));
         }
-        let losses = Losses::of_proofs(dialect, request.strict).map_err(refused)?;
+        let mut losses = Losses::of_proofs(dialect, request.strict).map_err(refused)?;
         let mut plain = Vec::with_capacity(body.len());
-        unseal::strip(dialect, body, &mut plain);
+        if unseal::strip(dialect, body, &mut plain) {
+            losses.change(Feature::Thinking).map_err(refused)?;
+        }
         let mut facts = request_facts(&plain).map_err(|_| GatewayError::Internal)?;
         let is_gemini = dialect == Dialect::Gemini;
         if stream && !is_gemini && !facts.is_stream() {

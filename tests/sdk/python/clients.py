@@ -249,6 +249,7 @@ class Gemini:
             part
             for chunk in chunks
             for candidate in chunk.candidates or []
+            if not candidate.index
             for part in (candidate.content.parts if candidate.content else None) or []
         ]
         calls = [
