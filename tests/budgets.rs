@@ -240,7 +240,7 @@ fn what_a_request_may_use_at_most_has_to_fit() {
     ask(900).expect(200);
     refused(&ask(1_000), 503, &["0 USD held"]);
     let no_bound = gateway.call(chat("auto", false));
-    refused(&no_bound, 503, &["0.0081"]);
+    refused(&no_bound, 503, &["0.0082"]);
 }
 
 #[test]

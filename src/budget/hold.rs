@@ -184,15 +184,18 @@ impl<P: Deref<Target: AsRef<Plan>>> Hold<P> {
     /// Whether limits on tokens or cost are enforced on the request with a model: only then does it matter how many it
     /// may use.
     pub fn needs_amounts(&self, model: u32) -> bool {
-        let plan = self.plan.as_ref();
-        let entries = self.whole.entries().chain(plan.model(self.who, model).entries());
-        let mut enforced = entries.filter(|(_, enforced)| *enforced);
-        enforced.any(|(entry, _)| plan.entry(entry).account.key.metric != Metric::Calls)
+        self.whole.enforces_amounts() || self.plan.as_ref().model(self.who, model).enforces_amounts()
     }
 
     /// The plan that the reservations were made by.
     pub fn plan(&self) -> &Plan {
         self.plan.as_ref()
+    }
+
+    /// Whether rates are enforced on this request, those of the chosen model included.
+    #[inline]
+    pub fn has_rates(&self) -> bool {
+        self.whole.enforces_rates() || self.model.enforces_rates()
     }
 
     /// The limits that are enforced on this request, those of the chosen model included.

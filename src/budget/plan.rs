@@ -51,6 +51,10 @@ struct Run {
     from: u32,
     count: u32,
     mode: LimitsMode,
+    /// Some of them count tokens or cost.
+    has_amounts: bool,
+    /// Some of them are rates.
+    has_rates: bool,
 }
 
 #[derive(Debug, Default)]
@@ -112,12 +116,44 @@ impl Chain {
 
     /// Indexes of the entries, and whether each is enforced.
     #[inline]
-    pub fn entries(&self) -> impl Iterator<Item = (u32, bool)> + use<> {
-        let Self { runs, enforced } = *self;
-        (0..3).flat_map(move |level| {
-            let run = runs[level];
-            (run.from..run.from + run.count).map(move |index| (index, enforced[level]))
-        })
+    pub fn entries(&self) -> Entries {
+        Entries { chain: *self, level: 0, index: 0 }
+    }
+
+    /// Whether limits on tokens or cost are enforced.
+    #[inline]
+    pub fn enforces_amounts(&self) -> bool {
+        self.runs.iter().zip(self.enforced).any(|(run, enforced)| enforced && run.has_amounts)
+    }
+
+    /// Whether rates are enforced.
+    #[inline]
+    pub fn enforces_rates(&self) -> bool {
+        self.runs.iter().zip(self.enforced).any(|(run, enforced)| enforced && run.has_rates)
+    }
+}
+
+/// The entries of a chain, level by level: most levels have none, and each request goes through them several times.
+#[derive(Debug)]
+pub struct Entries {
+    chain: Chain,
+    level: usize,
+    index: u32,
+}
+
+impl Iterator for Entries {
+    type Item = (u32, bool);
+
+    #[inline]
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let run = self.chain.runs.get(self.level)?;
+            if self.index < run.count {
+                self.index += 1;
+                return Some((run.from + self.index - 1, self.chain.enforced[self.level]));
+            }
+            (self.level, self.index) = (self.level + 1, 0);
+        }
     }
 }
 
@@ -224,7 +260,14 @@ impl Builder<'_> {
                 None => self.entries.push(Entry { account, notify_at_percent: notify_at_percent.into() }),
             }
         }
-        Run { from: from as u32, count: (self.entries.len() - from) as u32, mode }
+        let keys = || self.entries[from..].iter().map(|entry| &entry.account.key);
+        Run {
+            from: from as u32,
+            count: keys().count() as u32,
+            mode,
+            has_amounts: keys().any(|key| key.metric != Metric::Calls),
+            has_rates: keys().any(|key| key.window.is_rate()),
+        }
     }
 
     fn project(&mut self, project: &Project) -> ProjectRuns {

@@ -45,7 +45,7 @@ mod logprobs_tests;
 mod media_tests;
 
 pub use effort::Effort;
-pub use needs::{Features, Needs};
+pub use needs::{Features, Needs, tokens_of_texts};
 pub use proof::ProofKey;
 pub use shape::UsageShape;
 pub use sight::ProviderError;

@@ -8,6 +8,10 @@
 //! Tokens are a quarter of the characters, as the routing specification has it (section 4.1): what policies compare with
 //! windows of thousands of tokens. `estimate` is the finer one, on a request that was read as a whole.
 
+use std::sync::LazyLock;
+
+use memchr::memmem;
+
 use super::estimate::{BYTES_PER_TOKEN, IMAGE_LOW_TOKENS, IMAGE_TOKENS};
 use crate::json::scan::{self, Scanner};
 use crate::json::text;
@@ -70,6 +74,17 @@ impl Features {
     pub fn is_empty(self) -> bool {
         self.0 == 0
     }
+}
+
+/// Bodies up to this size are not worth a walk, if they are texts only.
+const SMALL_BODY_BYTES: usize = 4 * 1024;
+
+/// About how many input tokens a small body of texts has, a quarter of its bytes; `None` for a large one, and where a part
+/// says what it is and so may be something else. The bodies of three dialects only: Gemini's parts have no `type`.
+pub fn tokens_of_texts(body: &[u8]) -> Option<u64> {
+    static TYPE: LazyLock<memmem::Finder<'_>> = LazyLock::new(|| memmem::Finder::new(b"\"type\""));
+    let is_texts = body.len() <= SMALL_BODY_BYTES && TYPE.find(body).is_none();
+    is_texts.then(|| (body.len() as u64).div_ceil(CHARS_PER_TOKEN))
 }
 
 impl Needs {

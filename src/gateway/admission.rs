@@ -14,8 +14,9 @@ use crate::budget::plan::{Plan, Who};
 use crate::budget::window::Moment;
 use crate::clock;
 use crate::config::Metric;
-use crate::dialect::{Dialect, Needs, Usage};
+use crate::dialect::{Dialect, Needs, Usage, tokens_of_texts};
 use crate::http1::writer;
+use crate::json::facts::RequestFacts;
 use crate::respond::{GatewayError, Spent};
 use crate::routing::{self, Pool};
 use crate::shard::{Shard, View};
@@ -153,11 +154,12 @@ fn write_rates(head: &mut Vec<u8>, dialect: Dialect, rates: &[Option<Rate>; 4], 
 }
 
 impl Ledger {
-    /// Admits a request: its call is held on the limits of platform, project and token. `body` as far as it is known.
+    /// Admits a request: its call is held on the limits of platform, project and token. `body` as far as it is known, and
+    /// its facts where they were read.
     ///
     /// # Errors
     /// The limit without room.
-    pub(super) fn admit(&mut self, body: &[u8], choices: u64) -> Result<(), GatewayError> {
+    pub(super) fn admit(&mut self, body: &[u8], facts: Option<&RequestFacts>) -> Result<(), GatewayError> {
         if self.view.snapshot.budgets.is_empty() {
             return Ok(());
         }
@@ -165,10 +167,11 @@ impl Ledger {
         let hold = Admission::open(&mut self.limits.hold, &self.shard, &self.view, who, admitted);
         let needs_amounts = !body.is_empty() && hold.plan().counts_amounts();
         if needs_amounts && self.endpoint != Endpoint::CountTokens {
-            let needs = Needs::of(body);
-            let output = needs.output_tokens_max.map(|tokens| tokens.saturating_mul(choices.max(1)));
+            let (input, output) = tokens(body, facts.filter(|_| self.endpoint != Endpoint::Gemini));
+            let choices = facts.and_then(|facts| facts.n).unwrap_or(1).max(1);
+            let output = output.map(|tokens| tokens.saturating_mul(choices));
             let output = if self.endpoint == Endpoint::Embeddings { Some(0) } else { output };
-            self.limits.tokens = Some((needs.input_tokens, output));
+            self.limits.tokens = Some((input, output));
         }
         let call = Amounts { calls: 1, ..Amounts::default() };
         hold.admit(&call).map_err(|refusal| spent(hold.plan(), refusal, admitted))
@@ -259,7 +262,7 @@ impl Ledger {
 
     /// Appends what is left of rates to the head of an answer.
     pub(super) fn append_rates(&self, head: &mut Vec<u8>, dialect: Dialect) {
-        let Some(hold) = &self.limits.hold else { return };
+        let Some(hold) = self.limits.hold.as_ref().filter(|hold| hold.has_rates()) else { return };
         let now = clock::now();
         let now = Moment { wall_ms: self.shard.unix_ms(now), steady_ms: clock::steady_ms(now) };
         append_rates(head, dialect, hold, now);
@@ -271,8 +274,20 @@ impl Ledger {
 
     /// When the request was admitted, on both clocks.
     pub(super) fn admitted(&self) -> Moment {
-        Moment { wall_ms: self.admitted_ms, steady_ms: clock::steady_ms(self.started) }
+        Moment { wall_ms: self.admitted_ms, steady_ms: self.admitted_steady_ms }
     }
+}
+
+/// Input tokens of a request, and the bound on its output tokens. `facts` where they tell of that bound: with them, a small
+/// body of texts need not be read again.
+fn tokens(body: &[u8], facts: Option<&RequestFacts>) -> (u64, Option<u64>) {
+    if let Some(facts) = facts
+        && let Some(input) = tokens_of_texts(body)
+    {
+        return (input, facts.output_tokens_max());
+    }
+    let needs = Needs::of(body);
+    (needs.input_tokens, needs.output_tokens_max)
 }
 
 /// `calls, daily, model: 3 of 10 used, 7 left`.

@@ -102,7 +102,7 @@ async fn answer(
     let remembers = project.remembers() && request.endpoint != Endpoint::CountTokens;
     ledger.asked(asked.model, asked.stream, asked.body.len());
     ledger.asked_for_at_most(asked.facts.output_tokens_max());
-    if let Err(error) = ledger.admit(asked.body, asked.facts.n.unwrap_or(1)) {
+    if let Err(error) = ledger.admit(asked.body, Some(asked.facts)) {
         return exchange.refuse(request, ledger, &error).await;
     }
     if remembers {

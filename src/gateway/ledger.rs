@@ -76,6 +76,8 @@ pub(super) struct Ledger {
     pub(super) started: Instant,
     /// Wall clock when the request was admitted.
     pub(super) admitted_ms: u64,
+    /// The same moment on the clock that never steps.
+    pub(super) admitted_steady_ms: u64,
     stream: bool,
     /// An event stream is on its way to the client.
     relaying: bool,
@@ -126,6 +128,7 @@ impl Ledger {
             endpoint: request.endpoint,
             started: request.started,
             admitted_ms: shard.unix_ms(request.started),
+            admitted_steady_ms: clock::steady_ms(request.started),
             stream: false,
             relaying: false,
             requested_model: String::new(),
@@ -222,7 +225,8 @@ impl Ledger {
         self.tracer.note(at, entry);
     }
 
-    fn last_look(&self) -> Instant {
+    /// The last look at the clock, which is taken at the end of every wait.
+    pub(super) fn last_look(&self) -> Instant {
         self.working_since.unwrap_or_else(clock::now)
     }
 

@@ -113,7 +113,7 @@ async fn send_whole(
     let facts = request_facts(&body).ok();
     let model = facts.as_ref().and_then(|facts| facts.model(&body));
     ledger.asked(model, facts.as_ref().is_some_and(|facts| facts.is_stream()), body.len());
-    ledger.admit(&body, 1)?;
+    ledger.admit(&body, None)?;
     let issuer = kept::issuer_of_path(exchange, request).filter(|index| snapshot.targets[*index].is_usable());
     let index = issuer.map_or_else(|| choose(snapshot, request, model), Ok)?;
     let target = &snapshot.targets[index];
@@ -223,7 +223,7 @@ async fn send_streaming(
     ledger.body_read(true);
     let name = named.as_ref().map(|named| named.name.as_str());
     ledger.asked(name, false, 0);
-    ledger.admit(&[], 1)?;
+    ledger.admit(&[], None)?;
     let index = choose(snapshot, request, name)?;
     let target = &snapshot.targets[index];
     ledger.choose(index, target)?;

@@ -77,7 +77,7 @@ impl Asking<'_> {
             max_tokens: options.output_tokens_max.and_then(|tokens| u32::try_from(tokens).ok()),
         };
         let mut ledger = caller.books(caller.request.endpoint, body.len());
-        ledger.admit(&body, 1)?;
+        ledger.admit(&body, None)?;
         ledger.choose(index, target)?;
         caller.note(Detail::RoutingRequest { call, system: None });
         let answered = self.post(&mut ledger, Call::generate(dialect, false), dialect, &body).await;

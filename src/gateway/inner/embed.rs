@@ -143,7 +143,7 @@ impl Asking<'_> {
         let mut body = Vec::with_capacity(text_bytes + 64 * (texts.len() + 1));
         shape.write(&target.model.upstream_model, texts, &mut body);
         let mut ledger = self.caller.books(Endpoint::Embeddings, text_bytes);
-        ledger.admit(&body, 1)?;
+        ledger.admit(&body, None)?;
         ledger.choose(turn.index, target)?;
         let dialect = translated::dialect_of(target).unwrap_or(Dialect::OpenAiChat);
         let answered = self.post(&mut ledger, shape.call(), dialect, &body).await?;

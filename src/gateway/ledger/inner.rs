@@ -28,6 +28,7 @@ impl Ledger {
         ledger.input_bytes = input_bytes as u64;
         ledger.started = clock::now();
         ledger.admitted_ms = shard.unix_ms(ledger.started);
+        ledger.admitted_steady_ms = clock::steady_ms(ledger.started);
         ledger.working_since = Some(ledger.started);
         ledger.tracer = Tracer::of_policy(ledger.started);
         ledger
