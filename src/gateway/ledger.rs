@@ -32,7 +32,7 @@ use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{CallType, EndedBy, Endpoint, Outcome, UsageSource};
 use crate::telemetry::log::{self, Level, Value};
 use crate::telemetry::text::clip;
-use crate::trace::{Caller, Entry, Skip, Trace};
+use crate::trace::{Caller, Entry, Requested, Skip, Trace};
 
 /// Characters that make about one token, for estimates.
 const CHARS_PER_TOKEN: u64 = 4;
@@ -256,11 +256,21 @@ impl Ledger {
             outcome: self.outcome,
             stream: self.stream,
             status: self.status,
-            requested_model: std::mem::take(&mut self.requested_model),
+            requested: self.requested(),
             request_text: None,
             steps: self.tracer.take_steps(),
         };
         self.shard.traces.borrow_mut().take(trace, &self.view.snapshot, &self.shard.metrics);
+    }
+
+    /// The model that was asked for, as the trace holds it.
+    fn requested(&self) -> Requested {
+        match self.last_target {
+            Some(index) if self.view.snapshot.targets[index].model.id == self.requested_model => {
+                Requested::Target(index as u32)
+            }
+            _ => Requested::Named(self.requested_model.as_str().into()),
+        }
     }
 
     // --- the attempts

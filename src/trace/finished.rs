@@ -6,6 +6,15 @@ use crate::config::settings::KeepTraces;
 use crate::telemetry::ids::TraceId;
 use crate::telemetry::labels::{Endpoint, Outcome};
 
+/// The model that a client asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requested {
+    /// By the id of a target, as most do: their traces need no text of their own.
+    Target(u32),
+    /// By a name, as the client wrote it.
+    Named(Box<str>),
+}
+
 /// Everything that is held of a finished request.
 #[derive(Debug, Clone)]
 pub struct Trace {
@@ -33,8 +42,8 @@ pub struct Trace {
     pub stream: bool,
     /// Status sent to the client, 0 when it got none.
     pub status: u16,
-    /// The model that the client asked for, as it wrote it.
-    pub requested_model: String,
+    /// The model that the client asked for.
+    pub requested: Requested,
     /// What the client said, where that is kept.
     pub request_text: Option<Box<Prompt>>,
     /// What happened.
@@ -105,7 +114,7 @@ pub(crate) mod tests {
             outcome,
             stream: false,
             status: 200,
-            requested_model: "auto".to_owned(),
+            requested: Requested::Named("auto".into()),
             request_text: None,
             steps,
         }

@@ -1,7 +1,7 @@
 //! Entries as JSON: `{"panel", "message", "ts", "details"}`.
 
 use super::entry::{Answered, Call, Caller, Detail, Entry, Failure, Prompt};
-use super::finished::Trace;
+use super::finished::{Requested, Trace};
 use super::routing;
 use super::steps::Step;
 use crate::budget::money::{Picodollars, write_usd_per_million};
@@ -65,7 +65,10 @@ impl Speller<'_> {
             whole.array("trace", |entries| {
                 let intake = Intake {
                     since_ms: trace.asked_ms,
-                    model: &trace.requested_model,
+                    model: match &trace.requested {
+                        Requested::Target(index) => self.target(*index).map_or("", |target| &target.model.id),
+                        Requested::Named(name) => name,
+                    },
                     messages: None,
                     text: trace.request_text.as_deref(),
                 };

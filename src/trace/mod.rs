@@ -19,7 +19,7 @@ mod steps;
 pub use entry::{
     Answered, Call, Caller, Detail, Entry, Failure, IntentStatus, Prompt, RoutingPart, Score, Skip,
 };
-pub use finished::Trace;
+pub use finished::{Requested, Trace};
 pub use json::{Audience, Intake, Speller};
 pub use ring::{Recent, Ring, Wanted};
 pub use steps::{Step, Steps};
