@@ -61,7 +61,7 @@ const POLICIES: Kind = Kind::List(&Kind::Record(&POLICY));
 const TOKENS: Kind = Kind::List(&Kind::Record(&TOKEN));
 const MEMBERS: Kind = Kind::List(&Kind::Record(&MEMBER));
 
-const FIELDS: [Field; 23] = [
+const FIELDS: [Field; 24] = [
     Field::new("id", Kind::Text).answers().always(),
     Field::new("name", Kind::Text).about("Unique, in any case of its letters.").required(),
     Field::new("slug", Kind::Text)
@@ -80,6 +80,8 @@ const FIELDS: [Field; 23] = [
         .about("To the first byte of an attempt; 0 or absent: the default.")
         .also(&["defaultTimeoutMs"])
         .always(),
+    Field::new("hedgeAfterMs", Kind::Whole)
+        .about("When a second model is asked beside one that has not begun to answer; 0: never."),
     Field::new("budgets", LIMITS).about("Of the whole project."),
     Field::new("limitsMode", Kind::Word(limits::MODES)),
     Field::new("traceStream", Kind::Word(&["none", "summary", "full"])),

@@ -31,7 +31,7 @@ fn a_project_is_made_used_changed_and_removed() {
     let made = call(
         "POST",
         "projects",
-        json!({"name": " My App ", "models": ["simulated/chat"], "timeoutMs": 5000, "policies": ["health"]}),
+        json!({"name": " My App ", "models": ["simulated/chat"], "timeoutMs": 5000, "hedgeAfterMs": 900, "policies": ["health"]}),
     );
     let made = made.expect(201);
     let (id, token) = (text(&made, "id"), text(&made, "token"));
@@ -78,6 +78,7 @@ fn a_project_is_made_used_changed_and_removed() {
     );
     let changed = changed.expect(200).json();
     assert_eq!((&changed["slug"], &changed["timeoutMs"]), (&json!("my-app"), &json!(5000)));
+    assert_eq!(changed["hedgeAfterMs"], 900);
     assert_eq!(
         changed["models"],
         json!([{"modelId": "simulated/responses"}, {"modelId": "simulated/chat", "prompt": "p", "limits": limits}])
