@@ -182,8 +182,13 @@ fn begin(
     let index = failover.beside(books)?;
     let target = &how.snapshot.targets[index];
     let first_byte = first_byte_timeout(how.snapshot, how.request, target).ok()?;
-    books.hold_beside(index, target).ok()?;
-    Some((failover.take_beside(shard)?, first_byte))
+    let held = books.hold_beside(index, target).ok();
+    let turn = held.and_then(|()| failover.take_beside(shard));
+    if turn.is_none() {
+        // The first one may take long.
+        books.let_go();
+    }
+    Some((turn?, first_byte))
 }
 
 /// What `work` comes to; none when `timer` is over before.

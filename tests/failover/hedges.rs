@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 use super::{CHAT_PATH, CHUNK, answer, healthy, model, two};
 use crate::support::home::Home;
 use crate::support::upstream::{Connection, behaviour};
-use crate::support::{Client, Gateway, MockUpstream, Response, Setup, on_each_driver, post, simulated};
+use crate::support::{
+    Client, Gateway, MockUpstream, Response, Setup, eventually, on_each_driver, post, simulated,
+};
 
 /// Soon enough not to make a test slow; in each test one of two outcomes is decided by what comes after it.
 const AFTER_MS: u64 = 20;
@@ -351,6 +353,32 @@ fn both_are_held_on_limits_and_the_loser_gives_back_what_it_did_not_use() {
     client.send(body(1));
     let message = client.read_response().expect(503).json()["error"]["message"].as_str().unwrap().to_owned();
     assert!(message.contains("3 calls used, 0 calls held"), "{message}");
+}
+
+#[test]
+fn a_second_model_that_is_not_asked_holds_nothing() {
+    on_each_driver(|driver| {
+        let (slow, good) = (MockUpstream::manual(), healthy());
+        let gateway = hedged(&slow, &good)
+            .project("budgets", json!([{"metric": "calls", "window": "daily", "value": 2}]))
+            .setting("upstream.retryBudgetPercent", 0)
+            .setting("upstream.retryBudgetPerSecond", 0)
+            .driver(driver)
+            .start();
+        let (mut first, mut second) = (gateway.client(), gateway.client());
+        first.send(ask(false));
+        let mut one = slow.accept();
+        one.read_request();
+        let refused = "routerly_upstream_retries_refused_total";
+        eventually("a hedge that is not paid for", || (gateway.metric(refused) > 0.0).then_some(()));
+        second.send(ask(false));
+        let mut other = slow.accept();
+        other.read_request();
+        for (client, provider) in [(&mut second, &mut other), (&mut first, &mut one)] {
+            provider.answer(200, behaviour::CHAT);
+            client.read_response().expect(200);
+        }
+    });
 }
 
 #[test]

@@ -33,6 +33,11 @@ impl Ledger {
         }
     }
 
+    /// Nothing is asked after all: what is held of limits is given back.
+    pub(in crate::gateway) fn let_go(&mut self) {
+        self.limits = self.limits.beside();
+    }
+
     /// Another attempt was faster: this one is cut off. Its call counts, its tokens nobody knows.
     pub(in crate::gateway) fn outrun(&mut self) {
         self.status = 0;
