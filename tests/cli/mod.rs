@@ -2,6 +2,7 @@
 
 mod accounts;
 mod terminal;
+mod whole;
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

@@ -1,6 +1,7 @@
 //! The command line on a pseudo-terminal, which script(1) makes: questions, hidden passwords, colour.
 
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use super::{EMAIL, PASSWORD, Stage};
@@ -11,6 +12,8 @@ struct Terminal {
     keys: ChildStdin,
     screen: ChildStdout,
     seen: String,
+    /// Name of the terminal, once it is there.
+    tty: PathBuf,
 }
 
 impl Terminal {
@@ -18,7 +21,8 @@ impl Terminal {
         // A question that nobody expects must not be waited for without end.
         let mut command = Command::new("timeout");
         command.args(["--kill-after=1", &crate::support::PATIENCE.as_secs().to_string(), "script"]);
-        let line = format!("{} {arguments}", env!("CARGO_BIN_EXE_routerly"));
+        let tty = stage.person.path().join("tty");
+        let line = format!("tty > {}; exec {} {arguments}", tty.display(), env!("CARGO_BIN_EXE_routerly"));
         command.args(["--quiet", "--flush", "--return", "--command", &line, "/dev/null"]);
         command
             .env_clear()
@@ -29,7 +33,7 @@ impl Terminal {
         let mut child =
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script(1) is there");
         let (keys, screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, keys, screen, seen: String::new() }
+        Self { child, keys, screen, seen: String::new(), tty }
     }
 
     /// Waits for a text on the screen and types an answer.
@@ -38,6 +42,22 @@ impl Terminal {
         while !self.seen[from..].contains(question) {
             assert!(self.read(), "{question:?} was never asked:\n{}", self.seen);
         }
+        self.keys.write_all(format!("{answer}\n").as_bytes()).unwrap();
+    }
+
+    /// The same for what is not to be shown: typed once the terminal shows nothing, which it says a moment after the
+    /// question.
+    fn answer_hidden(&mut self, question: &str, answer: &str) {
+        let from = self.seen.len();
+        while !self.seen[from..].contains(question) {
+            assert!(self.read(), "{question:?} was never asked:\n{}", self.seen);
+        }
+        let tty = std::fs::read_to_string(&self.tty).unwrap();
+        crate::support::eventually("a terminal without an echo", || {
+            let shown =
+                Command::new("stty").args(["-a", "-F", tty.trim()]).output().expect("stty(1) is there");
+            String::from_utf8_lossy(&shown.stdout).contains(" -echo ").then_some(())
+        });
         self.keys.write_all(format!("{answer}\n").as_bytes()).unwrap();
     }
 
@@ -61,16 +81,16 @@ fn what_is_missing_is_asked_for_and_passwords_are_not_shown() {
     let stage = Stage::new();
     let mut setup = Terminal::run(&stage, "setup");
     setup.answer("Email of the administrator: ", EMAIL);
-    setup.answer("Password (8 characters or more): ", PASSWORD);
+    setup.answer_hidden("Password (8 characters or more): ", PASSWORD);
     let seen = setup.end(0);
     assert!(seen.contains("Alias    default") && !seen.contains(PASSWORD), "{seen}");
     let mut login = Terminal::run(&stage, "auth login");
     login.answer("Email: ", EMAIL);
-    login.answer("Password: ", PASSWORD);
+    login.answer_hidden("Password: ", PASSWORD);
     login.answer("Replace the account `default`? [y/N]: ", "n");
     assert!(login.end(0).contains("Alias    root"));
     let mut login = Terminal::run(&stage, "auth login --email root@example.org");
-    login.answer("Password: ", "wrong horse");
+    login.answer_hidden("Password: ", "wrong horse");
     login.answer("Replace the account `default`? [y/N]: ", "y");
     assert!(login.end(3).contains("(unauthorized)"));
 }
@@ -97,4 +117,22 @@ fn heads_are_bold_on_a_terminal_alone() {
     let mut plain = stage.command(&["user", "list"]);
     plain.env("NO_COLOR", "1");
     assert!(!super::feed(plain, "").out.contains('\u{1b}'));
+}
+
+#[test]
+fn a_model_is_added_from_the_catalogue_by_answering_questions() {
+    let stage = Stage::signed_in();
+    let mut add = Terminal::run(&stage, "model add");
+    add.answer("Provider (number or id): ", "openai");
+    add.answer("Model (number or id): ", "gpt-5-mini");
+    add.answer("Id [openai/gpt-5-mini]: ", "mini");
+    add.answer_hidden("API key: ", "sk-canary-1234");
+    add.answer("(empty: no more): ", "cost:weekly:5");
+    add.answer("(empty: no more): ", "cost:period:weekly:5");
+    add.answer("(empty: no more): ", "");
+    let seen = add.end(0);
+    assert!(seen.contains("mini is added") && !seen.contains("canary"), "{seen}");
+    let model = stage.json(&["model", "show", "mini"]);
+    assert_eq!(model["upstreamModelId"], "gpt-5-mini");
+    assert_eq!((&model["hasApiKey"], &model["limits"][0]["period"]), (&true.into(), &"weekly".into()));
 }

@@ -57,6 +57,18 @@ impl Api {
         self.call("GET", path, None)
     }
 
+    /// The object and its tag, for a change that is based on it.
+    pub(super) fn get_tagged(&mut self, path: &str) -> Result<(Value, Option<String>), Failure> {
+        let answer = self.send(&Request { method: "GET", path, ..Request::default() })?;
+        Ok((answer.body, answer.etag))
+    }
+
+    /// Changes an object unless somebody else has done so since it was read.
+    pub(super) fn put_if(&mut self, path: &str, body: &Value, tag: Option<&str>) -> Result<Value, Failure> {
+        let request = Request { method: "PUT", path, body: Some(body), if_match: tag, ..Request::default() };
+        Ok(self.send(&request)?.body)
+    }
+
     pub(super) fn call(&mut self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
         Ok(self.send(&Request { method, path, body, ..Request::default() })?.body)
     }
@@ -78,8 +90,8 @@ impl Api {
     fn send(&mut self, request: &Request<'_>) -> Result<Answer, Failure> {
         let token = self.token()?;
         let send = |token: Option<&str>| {
-            let Request { method, path, body, .. } = *request;
-            self.http.send(&Request { method, path, body, token })
+            let Request { method, path, if_match, body, .. } = *request;
+            self.http.send(&Request { method, path, if_match, body, token })
         };
         let answer = send(token.as_deref())?;
         let can_renew = matches!(&self.who, Who::Account(account, _) if account.refresh_token.is_some());
@@ -89,8 +101,8 @@ impl Api {
         // Ended on the gateway's side, though not by the clock.
         self.renew(true)?;
         let token = self.token()?;
-        let Request { method, path, body, .. } = *request;
-        self.http.send(&Request { method, path, body, token: token.as_deref() })?.ok()
+        let Request { method, path, if_match, body, .. } = *request;
+        self.http.send(&Request { method, path, if_match, body, token: token.as_deref() })?.ok()
     }
 
     /// The token to send; renewed where it is about to end.

@@ -27,6 +27,12 @@ pub(super) fn line(question: &str, flag: &str) -> Result<String, Failure> {
     }
 }
 
+/// Asks for a line; an empty one is the default.
+pub(super) fn line_or(question: &str, default: &str, flag: &str) -> Result<String, Failure> {
+    let answer = line(&format!("{question} [{default}]"), flag)?;
+    Ok(if answer.is_empty() { default.to_owned() } else { answer })
+}
+
 /// Asks yes or no; an empty answer is no.
 pub(super) fn yes(question: &str) -> Result<bool, Failure> {
     let answer = line(&format!("{question} [y/N]"), "--yes")?;

@@ -26,6 +26,7 @@ pub(super) struct Http {
 /// An answer.
 pub(super) struct Answer {
     pub status: u16,
+    pub etag: Option<String>,
     pub body: Value,
 }
 
@@ -74,6 +75,7 @@ impl Http {
     pub(super) fn send(&self, request: &Request<'_>) -> Result<Answer, Failure> {
         let mut response = self.open(request)?;
         let status = response.status().as_u16();
+        let etag = response.headers().get("etag").and_then(|value| value.to_str().ok()).map(str::to_owned);
         let mut text = Vec::new();
         let read = response.body_mut().as_reader().take(ANSWER_BYTES_MAX).read_to_end(&mut text);
         read.map_err(|error| self.unreachable(&error.to_string()))?;
@@ -81,7 +83,7 @@ impl Http {
         let body = body.map_err(|_| {
             Failure::failed(format!("{} gave no answer of a gateway (status {status})", self.base))
         })?;
-        Ok(Answer { status, body })
+        Ok(Answer { status, etag, body })
     }
 
     /// One request whose answer the caller reads.
@@ -94,6 +96,9 @@ impl Http {
             .uri(format!("{}/api/{}", self.base, request.path));
         if let Some(token) = request.token {
             head = head.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(tag) = request.if_match {
+            head = head.header("if-match", tag);
         }
         let sent = match request.body {
             Some(body) => {
@@ -119,6 +124,7 @@ pub(super) struct Request<'a> {
     /// Below `/api/`, with its query.
     pub path: &'a str,
     pub token: Option<&'a str>,
+    pub if_match: Option<&'a str>,
     pub body: Option<&'a Value>,
 }
 

@@ -11,8 +11,11 @@ mod ask;
 mod auth;
 mod failure;
 mod http;
+mod limit;
+mod model;
 mod people;
 mod print;
+mod project;
 mod report;
 mod settings;
 mod status;
@@ -61,6 +64,15 @@ pub enum Remote {
     /// The gateway's service: status and settings
     #[command(subcommand)]
     Service(settings::Service),
+    /// Models that requests can be routed to
+    #[command(subcommand)]
+    Model(model::Model),
+    /// Projects: models, routing, tokens, members, budgets
+    #[command(subcommand)]
+    Project(project::Project),
+    /// Tokens of projects
+    #[command(subcommand)]
+    Token(project::tokens::Token),
     /// Users
     #[command(subcommand)]
     User(people::User),
@@ -87,6 +99,9 @@ pub(super) fn run(command: Remote, globals: Globals) -> ExitCode {
         Remote::Status => return status::run(&context),
         Remote::Service(settings::Service::Status) => return status::run(&context),
         Remote::Service(settings::Service::Configure(args)) => settings::configure(&context, &args),
+        Remote::Model(command) => model::run(&context, command),
+        Remote::Project(command) => project::run(&context, command),
+        Remote::Token(command) => project::tokens::run(&context, command),
         Remote::User(command) => people::user(&context, command),
         Remote::Role(command) => people::role(&context, command),
         Remote::Report(command) => report::run(&context, command),
