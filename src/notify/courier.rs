@@ -129,7 +129,14 @@ fn azure(
     let body = body.to_string().into_bytes();
     let path = format!("{}{AZURE_PATH}", endpoint.base_path);
     let mut fields = vec![("content-type", "application/json".to_owned())];
-    fields.extend(sign::azure_fields(&key, &http_date(trip.now_ms), &endpoint.authority, &path, &body));
+    fields.extend(sign::azure_fields(
+        &key,
+        "POST",
+        &http_date(trip.now_ms),
+        &endpoint.authority,
+        &path,
+        &body,
+    ));
     let url = format!("{}://{}{path}", endpoint.scheme.as_str(), endpoint.authority);
     judge(&trip.reach.call("POST", &url, &fields, &body)?)
 }

@@ -24,6 +24,7 @@ mod watch;
 
 use std::fs::File;
 use std::os::unix::fs::OpenOptionsExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -98,6 +99,7 @@ pub fn run(notifier: Notifier, inbox: &Receiver<ToNotifier>) {
         desk: Desk::new(&metrics.notify),
         data: home.join("data"),
         lock: None,
+        is_lock_missed: false,
         mailbox,
         errands,
         watch: Watch::default(),
@@ -157,11 +159,17 @@ fn start_sender(home: PathBuf, mailbox: Arc<Mailbox>, log_end: ThreadLog) -> Opt
             let hello = hello(settings);
             let now_ms = clock::unix_ms();
             let Errand { delivery, channel } = &errand;
-            let result = Reach::new(settings, &home).and_then(|reach| {
+            let bring = || {
+                let reach = Reach::new(settings, &home)?;
                 let trip = Trip { reach: &reach, to: &channel.to, hello: hello.as_deref(), now_ms };
                 courier::bring(&trip, channel, &delivery.notice)
-            });
+            };
+            // One bad delivery must not end the thread: whoever waits for what became of it would wait for ever.
+            let result = catch_unwind(AssertUnwindSafe(bring));
+            let result =
+                result.unwrap_or_else(|_| Err(Failure::passing("the gateway made a mistake".to_owned())));
             mailbox.tell_notifier(ToNotifier::Settled(result));
+            log::flush();
         }
     };
     let started = std::thread::Builder::new().name("notify-sender".to_owned()).spawn(send);
@@ -176,6 +184,8 @@ struct Thread<'m> {
     data: PathBuf,
     /// Held while this process has the queue: the process that it replaces may still be sending.
     lock: Option<File>,
+    /// It was said that there can be no lock.
+    is_lock_missed: bool,
     mailbox: Arc<Mailbox>,
     errands: Option<SyncSender<Errand>>,
     watch: Watch,
@@ -232,12 +242,21 @@ impl Thread<'_> {
 
     /// Whether this process is the one that sends.
     fn take_lock(&mut self) -> bool {
-        if self.lock.is_none() {
-            let path = self.data.join("notifications.lock");
-            let opened = File::options().create(true).truncate(false).write(true).mode(0o600).open(path);
-            self.lock = opened.ok().filter(|file| file.try_lock().is_ok());
+        let path = self.data.join("notifications.lock");
+        match File::options().create(true).truncate(false).write(true).mode(0o600).open(path) {
+            Ok(file) => {
+                self.lock = Some(file).filter(|file| file.try_lock().is_ok());
+                self.lock.is_some()
+            }
+            // A full disk is among what is to be told.
+            Err(error) => {
+                if !std::mem::replace(&mut self.is_lock_missed, true) {
+                    let fields = [("reason", Value::Display(&error))];
+                    log::error("the lock of notifications cannot be made; they are sent without", &fields);
+                }
+                true
+            }
         }
-        self.lock.is_some()
     }
 
     fn look(&mut self, snapshot: &Snapshot, now_ms: u64) {

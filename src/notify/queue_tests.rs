@@ -124,13 +124,14 @@ fn torn_and_damaged_lines_cost_only_themselves() {
     add(&mut queue, "b", &["x"], 2);
     let path = queue.path.clone();
     let whole = std::fs::read(&path).unwrap();
-    for cut in 0..=whole.len() {
+    let second = whole.iter().position(|byte| *byte == b'\n').unwrap();
+    let ends = [second - 1, second, second + 1, second + 2, whole.len() - 2, whole.len() - 1, whole.len()];
+    for cut in (0..whole.len()).step_by(17).chain(ends) {
         std::fs::write(&path, &whole[..cut]).unwrap();
         let lines = whole[..cut].iter().filter(|byte| **byte == b'\n').count();
         let complete = usize::from(cut == whole.len() - 1);
         let queue = open(home.path());
         // A line that is only without its end counts: it can be read.
-        let second = whole.iter().position(|byte| *byte == b'\n').unwrap();
         let first_without_end = usize::from(cut == second);
         assert_eq!(queue.len(), lines + complete + first_without_end, "cut at {cut}");
     }
@@ -174,6 +175,9 @@ fn the_file_does_not_grow_with_what_is_over() {
 }
 
 proptest! {
+    // Each step waits for the disk.
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
     /// Whatever happens, and wherever the process ends, the next one has the same before it.
     #[test]
     fn a_restart_changes_nothing(steps in proptest::collection::vec((0_u8..5, 0_usize..6, 0_u64..50), 1..40)) {

@@ -33,13 +33,14 @@ pub(super) fn is_ses_password(text: &str) -> bool {
 /// What Azure is sent with a request, names and values.
 pub(super) fn azure_fields(
     key: &[u8],
+    method: &str,
     date: &str,
     authority: &str,
     path_and_query: &str,
     body: &[u8],
 ) -> [(&'static str, String); 3] {
     let hash = BASE64.encode(digest::digest(&digest::SHA256, body));
-    let signed = format!("POST\n{path_and_query}\n{date};{authority};{hash}");
+    let signed = format!("{method}\n{path_and_query}\n{date};{authority};{hash}");
     let signature = BASE64.encode(hmac_sha256(key, signed.as_bytes()));
     let authorization =
         format!("HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256&Signature={signature}");
@@ -83,6 +84,23 @@ mod tests {
             !is_ses_password("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"),
             "AWS's example of a secret access key"
         );
+    }
+
+    #[test]
+    fn azure_is_sent_the_published_signatures() {
+        // azure-sdk-for-python, azure-communication-identity/tests/test_hmac.py.
+        let key = BASE64.decode("pw==").unwrap();
+        let (date, host) = ("Wed, 13 Apr 2022 18:09:12 GMT", "contoso.communicationservices.azure.com");
+        for (path, signature) in [
+            ("/", "88MDmJhUR3m5QhFxb8ztShsSwlGrg7g/6XPnWf7QEO4="),
+            ("/testPath", "RoCrHjw7fb9fpHSbqvRUY2xa8RBS0YvI1cxI1x8AS38="),
+            ("/testPath?testQuery=yes", "il99+rd6V5O136roX/zVePCNle78HmvC4B7tu9zRH3I="),
+        ] {
+            let [(_, sent), _, (_, authorization)] = azure_fields(&key, "GET", date, host, path, b"");
+            let names = "HMAC-SHA256 SignedHeaders=x-ms-date;host;x-ms-content-sha256";
+            assert_eq!(authorization, format!("{names}&Signature={signature}"));
+            assert_eq!(sent, date);
+        }
     }
 
     #[test]

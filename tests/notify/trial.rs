@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Covered, answering, check_signatures, setup, taker, url};
 use crate::admin::Api;
+use crate::support::process::{Ended, routerly};
 use crate::support::smtp::{Cover, SmtpServer};
 use crate::support::{MockUpstream, Setup};
 
@@ -228,4 +229,22 @@ fn what_cannot_be_tried_is_refused_before_anything_is_sent() {
     api.call("POST", "users", &root.token, &body).expect(201);
     let viewer = api.sign_in("viewer@example.org", "correct horse");
     api.call("POST", "notifications/test", &viewer.token, &json!({"channelId": "c"})).expect(403);
+}
+
+#[test]
+fn the_command_line_tries_a_channel_out() {
+    let server = SmtpServer::start(Cover::Plain);
+    let api = Api::of(&setup(&[mail(json!({"provider": "smtp", "port": server.port}))]));
+    let token = api.set_up().token;
+    let url = format!("http://{}", api.gateway.address());
+    let run = |arguments: &[&str]| {
+        let mut command = routerly(&[&["notifications", "test", "c", "--url", &url], arguments].concat());
+        command.env("ROUTERLY_TOKEN", &token);
+        Ended::of(command)
+    };
+    run(&["--to", "me@example.org"]).expect(0).says(&["sent over c"]);
+    assert_eq!(server.next_mail().to, ["me@example.org"]);
+    run(&["--to", "nobody@example.org"]).expect(1).says(&["no such mailbox"]);
+    let shown = run(&["--json"]).expect(0).out;
+    assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), json!({"ok": true, "message": "sent"}));
 }

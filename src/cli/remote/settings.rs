@@ -113,5 +113,10 @@ pub(super) fn notifications(context: &Context, command: Notifications) -> Result
         let reason = answer["message"].as_str().unwrap_or("the message was not delivered");
         return Err(Failure::failed(reason));
     }
-    context.done(&answer, || format!("sent over {channel}"))
+    context.done(&answer, || match answer["fixedSecure"].as_bool() {
+        Some(secure) => {
+            format!("sent over {channel}, with the other kind of TLS: set its secure to {secure}")
+        }
+        None => format!("sent over {channel}"),
+    })
 }
