@@ -427,6 +427,22 @@ fn what_is_lost_is_named_or_refused() {
 }
 
 #[test]
+fn what_would_lose_something_goes_to_a_model_that_can_carry_it() {
+    let chat = MockUpstream::with(provider::plays(Dialect::Chat, WHOLE));
+    let claude = MockUpstream::with(provider::plays(Dialect::Anthropic, WHOLE));
+    let mut second = gateway_to(&chat, Dialect::Chat).models.remove(0);
+    second["id"] = "up/chat".into();
+    let gateway = gateway_to(&claude, Dialect::Anthropic)
+        .model(second)
+        .project("honorRequestedModel", "prefer")
+        .start();
+    for (fields, expected) in [("", "up/model"), ("x-routerly-strict: true\r\n", "up/chat")] {
+        let response = gateway.call(client::request_of(Dialect::Chat, false, fields, &lossy())).expect(200);
+        assert_eq!(response.field("x-routerly-model"), Some(expected), "{fields}");
+    }
+}
+
+#[test]
 fn a_candidate_that_fails_is_followed_by_one_of_another_dialect() {
     let broken = MockUpstream::with(|connection| {
         connection.read_request();
