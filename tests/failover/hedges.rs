@@ -343,7 +343,7 @@ fn both_are_held_on_limits_and_the_loser_gives_back_what_it_did_not_use() {
     provider.expect_closed();
     // 12 tokens are used, none held: this would not fit beside anything, and so the one call that is left is not for a
     // second model either.
-    client.send(body(980));
+    client.send(body(960));
     let mut provider = slow.accept();
     provider.read_request();
     provider.answer(200, behaviour::CHAT);
