@@ -53,6 +53,9 @@ pub(super) struct Worker {
     thread: Option<JoinHandle<()>>,
     /// What can be done at the next start is left.
     hurries: Arc<AtomicBool>,
+    /// A test wants everything to be under way still.
+    #[cfg(test)]
+    pub(super) is_held: bool,
 }
 
 impl Worker {
@@ -79,7 +82,14 @@ impl Worker {
                 let _ = outbox.send(done);
             }
         })?;
-        Ok(Self { jobs: Some(jobs), done, thread: Some(thread), hurries })
+        Ok(Self {
+            jobs: Some(jobs),
+            done,
+            thread: Some(thread),
+            hurries,
+            #[cfg(test)]
+            is_held: false,
+        })
     }
 
     pub(super) fn write_checkpoint(&self, data_dir: &Path, bytes: Vec<u8>) {
@@ -104,6 +114,10 @@ impl Worker {
 
     /// What was done since the last time.
     pub(super) fn done(&self) -> Option<Done> {
+        #[cfg(test)]
+        if self.is_held {
+            return None;
+        }
         self.done.try_recv().ok()
     }
 

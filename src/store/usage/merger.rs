@@ -12,6 +12,9 @@
 //! next one. When the disk refuses or hangs, records stay in the journals and the cores go on. Time is handed in; nothing
 //! here sleeps.
 
+#[cfg(test)]
+mod testing;
+
 use std::fs;
 use std::io;
 use std::ops::AddAssign;
@@ -574,19 +577,5 @@ impl Merger {
             }
             _ => true,
         });
-    }
-
-    /// A tick and the end of the sync that it began.
-    #[cfg(test)]
-    pub(super) fn tick_to_the_end(&mut self, now: Instant, unix_ms: u64) -> MergeStats {
-        let mut stats = self.tick(now, unix_ms, &mut Nobody);
-        self.wait_for_sync(now, unix_ms, &mut Nobody, &mut stats);
-        stats.degraded = self.recovery_due.is_some() || self.health() != StoreHealth::Healthy;
-        stats
-    }
-
-    #[cfg(test)]
-    pub(super) fn faults(&mut self) -> &mut super::segment::Faults {
-        &mut self.store.file.faults
     }
 }

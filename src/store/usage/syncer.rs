@@ -41,6 +41,9 @@ pub(super) struct Syncer {
     results: Receiver<io::Result<()>>,
     /// When the sync that is under way began.
     since: Option<Instant>,
+    /// A test wants it to be under way still.
+    #[cfg(test)]
+    pub(super) is_held: bool,
 }
 
 impl Syncer {
@@ -59,7 +62,13 @@ impl Syncer {
                 }
             }
         })?;
-        Ok(Self { jobs, results, since: None })
+        Ok(Self {
+            jobs,
+            results,
+            since: None,
+            #[cfg(test)]
+            is_held: false,
+        })
     }
 
     /// Whether a sync is under way.
@@ -83,6 +92,10 @@ impl Syncer {
     /// The result of the sync that was under way, if it has ended.
     pub(super) fn ended(&mut self) -> Option<io::Result<()>> {
         self.since?;
+        #[cfg(test)]
+        if self.is_held {
+            return None;
+        }
         let result = match self.results.try_recv() {
             Err(TryRecvError::Empty) => return None,
             Err(TryRecvError::Disconnected) => Err(thread_is_gone()),
