@@ -323,6 +323,45 @@ fn what_happens_to_a_limit_is_told_once() {
     assert_eq!(gateway.metric(&events("reset")), 0.0);
 }
 
+/// Streams of many tokens, of which only a few are held.
+fn endless(tokens: u64) -> Setup {
+    let behaviour = json!({"ttftMs": 0, "tokensPerSecond": 2_000, "outputTokens": 40_000});
+    let stops = json!({"metric": "output_tokens", "window": "yearly", "value": tokens, "stopStreams": true, "notifyAt": [1]});
+    let setup = Setup::demo().every_model("simulated", behaviour).setting("reserveOutputTokens", 50);
+    setup.project("budgets", json!([stops]))
+}
+
+#[test]
+fn a_stream_beyond_its_limit_is_ended_in_its_dialect_and_counted() {
+    let user = json!([{"role": "user", "content": "Hello!"}]);
+    let chat = json!({"model": "auto", "stream": true, "messages": user});
+    let responses = json!({"model": "auto", "stream": true, "input": "Hello!"});
+    let messages = json!({"model": "auto", "stream": true, "max_tokens": 60, "messages": user});
+    let gemini = json!({"contents": [{"role": "user", "parts": [{"text": "Hello!"}]}]});
+    // A model of the first dialect: the others are translated.
+    let cases = [
+        ("/v1/chat/completions", chat, "\"code\":\"budget_exceeded\""),
+        ("/v1/responses", responses, "response.failed"),
+        ("/v1beta/models/auto:streamGenerateContent?alt=sse", gemini, "\"error\""),
+    ];
+    let said = "the project's yearly limit of 300 output tokens";
+    for (path, body, code) in cases {
+        let gateway = endless(300).start();
+        let answer = gateway.call(post(path, "", &body)).expect(200);
+        assert!(answer.text().contains(said) && answer.text().contains(code), "{path}: {}", answer.text());
+        let record = &gateway.usage_records(1)[0];
+        assert_eq!((&record["outcome"], &record["endedBy"]), (&json!("budget_exceeded"), &json!("gateway")));
+        let used = record["outputTokens"].as_u64().unwrap();
+        assert!((250..20_000).contains(&used), "{path}: {record}");
+        refused(&gateway.call(post(path, "", &body)), 503, &[&format!("{used} output tokens used")]);
+    }
+    // What a request was admitted with it may use.
+    let gateway = endless(300).start();
+    let answer =
+        gateway.call(post("/v1/messages", "anthropic-version: 2023-06-01\r\n", &messages)).expect(200);
+    assert!(answer.text().contains("message_stop"), "{}", answer.text());
+}
+
 // --- over restarts
 
 #[test]

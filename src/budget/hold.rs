@@ -15,9 +15,12 @@ use std::ops::Deref;
 
 use super::account::{Full, Place};
 use super::key::Amounts;
-use super::plan::{Chain, Plan, Who};
+use super::plan::{Chain, Entry, Plan, Who};
 use super::window::Moment;
 use crate::config::Metric;
+
+/// What a stream holds beyond its reservation grows by this part of what it holds.
+const GROWTH_PART: u64 = 8;
 
 /// A request was not admitted: which limit has no room for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +37,8 @@ struct Held {
     entry: u32,
     place: Place,
     amount: u64,
+    /// Comes on top of what is held on the same account: what was used is charged there.
+    is_more: bool,
 }
 
 /// The reservations of one request on one core. `P` leads to the plan that they were made by.
@@ -126,12 +131,47 @@ impl<P: Deref<Target: AsRef<Plan>>> Hold<P> {
             }
             let amount = ask.of(account.key.metric);
             match account.reserve(self.core, amount, self.admitted) {
-                Ok(place) => self.held.push(Held { entry, place, amount }),
+                Ok(place) => self.held.push(Held { entry, place, amount, is_more: false }),
                 Err(full) => {
                     self.release(keep);
                     return Err(Refusal { entry, full });
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Whether a limit that is held wants a stream to end that would go beyond it.
+    pub fn stops_streams(&self) -> bool {
+        let plan = self.plan.as_ref();
+        self.held.iter().any(|held| plan.entry(held.entry).stops_streams)
+    }
+
+    /// Holds what the chosen model has used so far and nobody expected, on the limits that stop streams. What is within
+    /// the reservation was admitted.
+    ///
+    /// # Errors
+    /// The limit without room for it. Everything else is held as before.
+    pub fn grow(&mut self, used: &Amounts) -> Result<(), Refusal> {
+        for index in 0..self.held.len() {
+            let Held { entry, is_more, .. } = self.held[index];
+            let Entry { account, stops_streams, .. } = self.plan.as_ref().entry(entry);
+            if is_more || !stops_streams || account.key.metric == Metric::Calls {
+                continue;
+            }
+            let of_entry = self.held.iter().filter(|held| held.entry == entry);
+            let amount = of_entry.fold(0_u64, |sum, held| sum.saturating_add(held.amount));
+            let lacking = used.of(account.key.metric).saturating_sub(amount);
+            if lacking == 0 {
+                continue;
+            }
+            // Some more than that: a long stream needs few steps.
+            let ahead = lacking.saturating_add(amount / GROWTH_PART);
+            let reserve =
+                |amount| account.reserve(self.core, amount, self.admitted).map(|place| (place, amount));
+            let reserved = reserve(ahead).or_else(|_| reserve(lacking));
+            let (place, amount) = reserved.map_err(|full| Refusal { entry, full })?;
+            self.held.push(Held { entry, place, amount, is_more: true });
         }
         Ok(())
     }
@@ -158,7 +198,8 @@ impl<P: Deref<Target: AsRef<Plan>>> Hold<P> {
             index += 1;
             if ends {
                 let account = &plan.entry(held.entry).account;
-                account.settle(core, held.place, held.amount, used.of(account.key.metric));
+                let used = if held.is_more { 0 } else { used.of(account.key.metric) };
+                account.settle(core, held.place, held.amount, used);
             }
             !ends
         });

@@ -37,6 +37,8 @@ pub struct Entry {
     pub account: Arc<Account>,
     /// Percentages at which to notify; empty: the default.
     pub notify_at_percent: Box<[u8]>,
+    /// Whether a running stream is ended that would go beyond it.
+    pub stops_streams: bool,
 }
 
 impl AsRef<Self> for Plan {
@@ -256,8 +258,13 @@ impl Builder<'_> {
                 Some(twin) => {
                     notify_at_percent.extend_from_slice(&twin.notify_at_percent);
                     twin.notify_at_percent = notify_at_percent.into();
+                    twin.stops_streams |= limit.stops_streams;
                 }
-                None => self.entries.push(Entry { account, notify_at_percent: notify_at_percent.into() }),
+                None => self.entries.push(Entry {
+                    account,
+                    notify_at_percent: notify_at_percent.into(),
+                    stops_streams: limit.stops_streams,
+                }),
             }
         }
         let keys = || self.entries[from..].iter().map(|entry| &entry.account.key);

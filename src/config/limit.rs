@@ -176,6 +176,8 @@ pub struct Limit {
     pub value: u64,
     /// Percentages at which to notify; empty: the default.
     pub notify_at_percent: Vec<u8>,
+    /// Whether a running stream is ended that would go beyond it.
+    pub stops_streams: bool,
 }
 
 /// How own limits and those of the level above go together.
@@ -237,12 +239,13 @@ impl Limit {
             Some(percent @ 1..=100) => notify_at_percent.push(percent as u8),
             _ => fields.sink.mistake(&path, describe(item), "a percentage from 1 to 100"),
         });
+        let stops_streams = fields.bool("stopStreams").unwrap_or_default();
         if fields.value("onExhausted").is_some_and(|value| value != "block") {
             fields.warn("onExhausted", "only \"block\" is known; an exhausted limit blocks");
         }
         fields.also_known(&["value", "mode", "limitsMode", "id", "name", "createdAt"]);
         fields.finish();
-        Some(Self { metric: metric?, window: window?, value: value?, notify_at_percent })
+        Some(Self { metric: metric?, window: window?, value: value?, notify_at_percent, stops_streams })
     }
 }
 
@@ -428,7 +431,13 @@ mod tests {
                 let text = format!(r#"{text},"metric":"calls","{value}":7}}"#);
                 let (limits, mistakes, warnings) = read(&text);
                 assert_eq!((mistakes.len(), warnings.len()), (0, 0), "{text} {mistakes:?} {warnings:?}");
-                let expected = Limit { metric: Metric::Calls, window, value: 7, notify_at_percent: vec![] };
+                let expected = Limit {
+                    metric: Metric::Calls,
+                    window,
+                    value: 7,
+                    notify_at_percent: vec![],
+                    stops_streams: false,
+                };
                 assert_eq!(limits, [expected], "{text}");
             }
         }

@@ -128,8 +128,8 @@ pub(super) fn charge(plan: &Plan, who: Who, model: u32, facts: &Facts, mut each:
 
 /// What a record charges: a call where the provider did the work, tokens and cost in any case.
 fn used_by(facts: &Facts) -> Amounts {
-    let did_work = [Outcome::Success, Outcome::ClientClosed].map(Outcome::index);
-    let calls = u64::from(did_work.contains(&usize::from(facts.outcome)));
+    let outcome = Outcome::ALL.get(usize::from(facts.outcome));
+    let calls = u64::from(outcome.is_some_and(|outcome| outcome.did_work()));
     Amounts { calls, input: facts.input, output: facts.output, cost: facts.cost.0 }
 }
 

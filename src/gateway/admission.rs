@@ -14,7 +14,7 @@ use crate::budget::plan::{Plan, Who};
 use crate::budget::window::Moment;
 use crate::clock;
 use crate::config::Metric;
-use crate::dialect::{Dialect, Needs, Usage, tokens_of_texts};
+use crate::dialect::{Dialect, Needs, Usage, UsageTap, tokens_of_texts};
 use crate::http1::writer;
 use crate::json::facts::RequestFacts;
 use crate::respond::{GatewayError, Spent};
@@ -30,6 +30,8 @@ pub(super) struct Admission {
     hold: Option<Box<Hold<Rc<View>>>>,
     /// Tokens that the request may use, once they matter.
     tokens: Option<(u64, Option<u64>)>,
+    /// A limit of the chosen target ends a stream that goes beyond it.
+    may_stop: bool,
 }
 
 impl Admission {
@@ -45,7 +47,7 @@ impl Admission {
 
     /// For another call of the same request, of which nothing is held yet.
     pub(super) fn beside(&self) -> Self {
-        Self { hold: None, tokens: self.tokens }
+        Self { hold: None, tokens: self.tokens, may_stop: false }
     }
 
     /// Charges what an attempt has used. Calls are those whose provider did the work.
@@ -61,8 +63,7 @@ impl Admission {
             return;
         }
         let (model, outcome, usage, cost) = attempt;
-        let did_work = matches!(outcome, Outcome::Success | Outcome::ClientClosed | Outcome::Cancelled);
-        let calls = u64::from(did_work);
+        let calls = u64::from(outcome.did_work());
         let used = Amounts { calls, input: usage.input, output: usage.output, cost };
         Self::open(&mut self.hold, shard, view, who, admitted).settle(model, &used);
     }
@@ -183,7 +184,7 @@ impl Ledger {
     /// The limit without room; another target may have some.
     pub(super) fn choose(&mut self, index: usize, target: &Target) -> Result<(), GatewayError> {
         let admitted = self.admitted();
-        let Admission { hold: Some(hold), tokens } = &mut self.limits else { return Ok(()) };
+        let Admission { hold: Some(hold), tokens, may_stop } = &mut self.limits else { return Ok(()) };
         let mut ask = Amounts { calls: 1, ..Amounts::default() };
         if let Some((input, output)) = *tokens
             && hold.needs_amounts(index as u32)
@@ -196,6 +197,7 @@ impl Ledger {
             ask.cost = target.price.cost(&usage).total().0;
         }
         let chosen = hold.choose(index as u32, &ask);
+        *may_stop = chosen.is_ok() && hold.stops_streams();
         chosen.map_err(|refusal| spent(hold.plan(), refusal, admitted))
     }
 
@@ -213,6 +215,33 @@ impl Ledger {
         let call = Amounts { calls: 1, ..Amounts::default() };
         hold.admit(&call).map_err(|refusal| spent(hold.plan(), refusal, admitted))?;
         self.choose(index, target)
+    }
+
+    /// Whether the limits have room for what a stream has used so far. One comparison unless a limit stops streams.
+    ///
+    /// # Errors
+    /// The limit without room: the stream is to end.
+    #[inline]
+    pub(super) fn go_on(&mut self, tap: Option<&UsageTap>) -> Result<(), GatewayError> {
+        match tap {
+            Some(tap) if self.limits.may_stop => self.hold_more(tap),
+            _ => Ok(()),
+        }
+    }
+
+    fn hold_more(&mut self, tap: &UsageTap) -> Result<(), GatewayError> {
+        let (estimate, reported) = (self.estimate(tap.output_chars_so_far()), tap.usage_so_far());
+        let (Some(hold), Some(index)) = (&mut self.limits.hold, self.last_target) else { return Ok(()) };
+        let input = self.limits.tokens.map_or(estimate.input, |(input, _)| input);
+        // Some providers tell the input at the beginning, and of the output as much as there is.
+        let usage = match reported {
+            Some(reported) => Usage { output: reported.output.max(estimate.output), ..reported },
+            None => Usage { input, ..estimate },
+        };
+        let cost = self.view.snapshot.targets[index].price.cost(&usage).total().0;
+        let used = Amounts { calls: 1, input: usage.input, output: usage.output, cost };
+        let admitted = hold.admitted();
+        hold.grow(&used).map_err(|refusal| spent(hold.plan(), refusal, admitted))
     }
 
     /// Tells the candidates of a request what is left of their limits.

@@ -86,7 +86,7 @@ pub(super) struct Ledger {
     input_bytes: u64,
     attempts: u32,
     open: Option<Open>,
-    last_target: Option<usize>,
+    pub(super) last_target: Option<usize>,
     /// When it was chosen.
     tried_at: Instant,
     /// Index of its key.
@@ -458,6 +458,11 @@ impl Ledger {
         }
         let (usage, source) = match &report {
             Some(report) => match report.usage {
+                // What was reported on the way is not all.
+                Some(usage) if ending.outcome == Outcome::BudgetExceeded => {
+                    let output = usage.output.max(self.estimate(report.output_chars_seen).output);
+                    (Usage { output, ..usage }, UsageSource::Estimated)
+                }
                 Some(usage) => (usage, UsageSource::Reported),
                 None if self.produces_tokens() && (200..300).contains(&self.status) => {
                     (self.estimate(report.output_chars_seen), UsageSource::Estimated)
@@ -497,7 +502,7 @@ impl Ledger {
         matches!(self.endpoint, Endpoint::Chat | Endpoint::Responses | Endpoint::Messages | Endpoint::Gemini)
     }
 
-    fn estimate(&self, output_chars: u64) -> Usage {
+    pub(super) fn estimate(&self, output_chars: u64) -> Usage {
         Usage {
             input: self.input_bytes.div_ceil(CHARS_PER_TOKEN),
             output: output_chars.div_ceil(CHARS_PER_TOKEN),

@@ -220,7 +220,7 @@ fn broken(fault: Fault) -> Failure {
     match fault {
         Fault::Broken(words) => Failure::Told(words),
         Fault::ClientGone => Failure::ClientGone,
-        Fault::TooSlow(_) | Fault::Stopped => too_slow(),
+        Fault::TooSlow(_) | Fault::Stopped | Fault::Spent(_) => too_slow(),
     }
 }
 

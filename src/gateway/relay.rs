@@ -416,6 +416,13 @@ impl<'a> Relay<'a> {
                 return self.fail(exchange, request, ledger, outgoing, fault).await;
             }
             self.settle_if_over(ledger);
+            if !self.settled
+                && let Err(error) = ledger.go_on(self.tap.as_ref())
+            {
+                // What is here is paid for.
+                let _ = self.send(exchange, outgoing, &mut buffer, span, false).await;
+                return self.fail(exchange, request, ledger, outgoing, Fault::Spent(error)).await;
+            }
         }
     }
 
@@ -471,6 +478,7 @@ impl<'a> Relay<'a> {
                 (Outcome::Timeout, EndedBy::Gateway, text)
             }
             Fault::Stopped => (Outcome::Error, EndedBy::Gateway, GatewayError::Stopped.message()),
+            Fault::Spent(error) => (error.outcome(), EndedBy::Gateway, error.message()),
         };
         if !self.settled {
             self.settled = true;
@@ -502,7 +510,8 @@ impl<'a> Relay<'a> {
         // A client that has seen the end mark has all it wants.
         if !ended_well {
             let trace = ledger.trace_text();
-            let (code, status) = match fault {
+            let (code, status) = match &fault {
+                Fault::Spent(error) => (error.code(), error.status()),
                 Fault::TooSlow(_) => ("timeout", 504),
                 Fault::Stopped => (GatewayError::Stopped.code(), 502),
                 Fault::ClientGone | Fault::Broken(_) => ("upstream_error", 502),
@@ -546,6 +555,7 @@ impl<'a> Relay<'a> {
             Fault::Broken(text) => Err(GatewayError::UpstreamMalformed(text)),
             Fault::TooSlow(after) => Err(GatewayError::UpstreamTimeout { after }),
             Fault::Stopped => Err(GatewayError::Stopped),
+            Fault::Spent(error) => Err(error),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::http1::{BodyDecoder, Framing, Step};
 use crate::net::Conn;
+use crate::respond::GatewayError;
 use crate::upstream::Pool;
 
 /// Payload in the buffer that waits to be sent.
@@ -27,6 +28,8 @@ pub(super) enum Fault {
     TooSlow(Duration),
     /// The time to drain is over.
     Stopped,
+    /// A limit has no room for more of a stream.
+    Spent(GatewayError),
 }
 
 /// The provider's side of a relay.

@@ -80,6 +80,16 @@ words! {
 }
 
 impl Outcome {
+    /// Whether a provider did the work of an attempt that ended so: it counts as a call on limits.
+    pub fn did_work(self) -> bool {
+        match self {
+            Self::Success | Self::ClientClosed | Self::Cancelled | Self::BudgetExceeded => true,
+            Self::Error | Self::Timeout => false,
+        }
+    }
+}
+
+impl Outcome {
     /// Whether it counts among the calls that failed.
     pub fn is_error(self) -> bool {
         !matches!(self, Self::Success | Self::Cancelled)

@@ -222,3 +222,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_stream_may_use_more_than_it_held_while_there_is_room() {
+    let stops = |value: u64| json!({"metric": "output_tokens", "window": "daily", "value": value, "stopStreams": true});
+    let plan = plan(json!([stops(100), limit("total_tokens", 50)]), [json!([]), json!([])]);
+    let mut hold = open(&plan);
+    hold.admit(&ask(5, 40)).unwrap();
+    assert!(!hold.stops_streams(), "nothing of it is held yet");
+    hold.choose(0, &ask(5, 40)).unwrap();
+    assert!(hold.stops_streams());
+    hold.grow(&ask(5, 40)).unwrap();
+    assert_eq!(levels(&plan), [(0, 40), (0, 45)], "within what was admitted");
+    hold.grow(&ask(5, 44)).unwrap();
+    assert_eq!(
+        levels(&plan),
+        [(0, 49), (0, 45)],
+        "some more, and the limit that stops nothing is left alone"
+    );
+    let mut other = open(&plan);
+    other.admit(&ask(0, 50)).unwrap();
+    assert!(other.choose(0, &ask(0, 52)).is_err());
+    other.choose(0, &ask(0, 5)).unwrap();
+    hold.grow(&ask(5, 94)).unwrap();
+    assert_eq!(levels(&plan)[0], (0, 99), "as much as there is");
+    let refusal = hold.grow(&ask(5, 97)).unwrap_err();
+    assert_eq!((refusal.entry, refusal.full.level.reserved), (0, 99));
+    // What it used until then counts, beyond the limit by the last step.
+    hold.settle(0, &ask(5, 97));
+    assert_eq!(levels(&plan), [(97, 5), (102, 5)]);
+    drop((hold, other));
+    assert_eq!(levels(&plan), [(97, 0), (102, 0)]);
+}

@@ -167,11 +167,9 @@ impl World {
     fn request(&mut self) {
         let (project, owner, model) = (self.random(2) as u32, self.random(2) as u32, self.random(2) as u32);
         let who = Who { project, owner, token: 0 };
-        let (core, outcome) = (self.random(CORES as u64) as usize, self.random(4) as usize);
+        let (core, outcome) = (self.random(CORES as u64) as usize, self.random(6) as usize);
         let used = Amounts {
-            calls: u64::from(
-                [Outcome::Success, Outcome::ClientClosed].map(Outcome::index).contains(&outcome),
-            ),
+            calls: u64::from(Outcome::ALL[outcome].did_work()),
             input: self.random(1_000),
             output: self.random(100),
             cost: self.random(1_000) * 1_000_000,

@@ -182,5 +182,6 @@ fn broken(fault: Fault) -> GatewayError {
     match fault {
         Fault::Broken(text) => GatewayError::UpstreamMalformed(text),
         Fault::ClientGone | Fault::TooSlow(_) | Fault::Stopped => GatewayError::Stopped,
+        Fault::Spent(error) => error,
     }
 }

@@ -214,6 +214,12 @@ impl Answering<'_> {
                 return self.fail(exchange, ledger, outgoing, retelling, &fault).await;
             }
             self.settle_if_over(ledger, retelling);
+            if !self.relay.settled
+                && let Err(error) = ledger.go_on(self.relay.tap.as_ref())
+            {
+                let _ = outgoing.send_slice(exchange.conn, &out, false).await;
+                return self.fail(exchange, ledger, outgoing, retelling, &Fault::Spent(error)).await;
+            }
         }
     }
 

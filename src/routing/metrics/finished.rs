@@ -22,6 +22,8 @@ impl Verdict {
         match (outcome, status) {
             (Outcome::Success, _) => Self::Success,
             (Outcome::ClientClosed | Outcome::Cancelled, _) => Self::Neutral,
+            // Its stream was ended by a limit.
+            (Outcome::BudgetExceeded, 200..=299) => Self::Neutral,
             (Outcome::BudgetExceeded, _) => Self::NotCalled,
             // What is wrong with the request is no fault of the model's.
             (Outcome::Error, 400 | 404 | 413 | 422) => Self::Neutral,
@@ -94,6 +96,7 @@ mod tests {
             (Outcome::ClientClosed, 200, Verdict::Neutral),
             (Outcome::Cancelled, 0, Verdict::Neutral),
             (Outcome::BudgetExceeded, 503, Verdict::NotCalled),
+            (Outcome::BudgetExceeded, 200, Verdict::Neutral),
         ] {
             assert_eq!(Verdict::of(outcome, status), verdict, "{outcome:?} {status}");
         }
