@@ -38,6 +38,8 @@ pub fn setup(channels: &[Value]) -> Setup {
         .setting("notifications", json!({"channels": channels}))
         .setting("webhookAllowHosts", json!(["127.0.0.1"]))
         .setting("publicUrl", "https://ai.example.org")
+        // The machine's own disk is no subject, but where a test makes it one.
+        .setting("diskLowBytes", 0)
 }
 
 /// Lower-case hexadecimal HMAC-SHA256.
