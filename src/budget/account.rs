@@ -29,7 +29,7 @@
 
 mod buckets;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::key::Key;
@@ -51,6 +51,8 @@ pub struct Account {
     cores: usize,
     /// The last decision was a refusal: worth a look before anything else is reserved.
     refuses: AtomicBool,
+    /// See [`Account::headroom`]: when it was looked at, in steps of the steady clock, and what was seen.
+    glance: AtomicU64,
     shared: Mutex<Shared>,
     /// What is stored of what was used.
     stored: Mutex<Buckets>,
@@ -104,6 +106,13 @@ pub struct Place {
     pub turn: u32,
 }
 
+/// How old a glance at an account may be, in milliseconds.
+const GLANCE_MS: u64 = 50;
+/// Bits of a glance for what was seen; the rest is for when.
+const GLANCE_BITS: u32 = 24;
+/// Stands for all of a limit.
+const GLANCE_MAX: u64 = (1 << GLANCE_BITS) - 1;
+
 impl Place {
     /// In the shared part.
     pub const SHARED: u32 = 0;
@@ -136,6 +145,14 @@ impl Level {
     pub fn remaining(&self) -> u64 {
         self.limit.saturating_sub(self.used.saturating_add(self.reserved))
     }
+
+    /// The part of the limit that may still be reserved, from 0 to 1; 0 where, and only where, nothing is left.
+    pub fn headroom(&self) -> f64 {
+        match self.remaining() {
+            0 => 0.0,
+            left => left as f64 / self.limit as f64,
+        }
+    }
 }
 
 /// Why an amount was not reserved.
@@ -164,6 +181,7 @@ impl Account {
             span,
             cores: cores.max(1),
             refuses: AtomicBool::new(false),
+            glance: AtomicU64::new(0),
             shared: Mutex::new(shared),
             stored: Mutex::default(),
             shares: OnceLock::new(),
@@ -218,7 +236,7 @@ impl Account {
     }
 
     fn reserve_shared(&self, core: usize, amount: u64, now: Moment) -> Result<Place, Full> {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.change();
         let at = shared.buckets.turn_to(&self.span, now);
         let needed = amount.max(1);
         // The own share first: often its rest and the room together are enough.
@@ -311,7 +329,7 @@ impl Account {
     }
 
     fn settle_shared(&self, core: usize, place: Place, amount: u64, used: u64) {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.change();
         if place.turn != Place::SHARED
             && let Some(share) = self.share(core)
         {
@@ -347,7 +365,7 @@ impl Account {
     }
 
     fn charge_shared(&self, core: usize, used: u64, admitted: Moment) {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.change();
         let Some(at) = shared.buckets.find_or_open(&self.span, admitted) else { return };
         if at + 1 == shared.buckets.all.len()
             && let Some(share) = self.share(core)
@@ -384,7 +402,7 @@ impl Account {
     pub fn put_back(&self, stored: Stored) {
         let Stored { epoch, used, seen_ms } = stored;
         lock(&self.stored).add(&self.span, epoch, used, seen_ms);
-        let mut shared = lock(&self.shared);
+        let mut shared = self.change();
         shared.buckets.add(&self.span, epoch, used, seen_ms);
     }
 
@@ -411,7 +429,7 @@ impl Account {
 
     /// Puts another limit in force; the counts stay.
     pub fn set_limit(&self, limit: u64) {
-        let mut shared = lock(&self.shared);
+        let mut shared = self.change();
         if shared.limit != limit {
             self.call_all_back(&mut shared);
             shared.limit = limit;
@@ -421,7 +439,10 @@ impl Account {
 
     /// The count in the window of `now`, over all cores. Takes nothing from any of them.
     pub fn level(&self, now: Moment) -> Level {
-        let mut shared = lock(&self.shared);
+        self.level_of(&mut lock(&self.shared), now)
+    }
+
+    fn level_of(&self, shared: &mut Shared, now: Moment) -> Level {
         let at = shared.buckets.turn_to(&self.span, now);
         let mut level = shared.level(&self.span, at);
         let newest = shared.buckets.all[at].epoch;
@@ -434,6 +455,34 @@ impl Account {
             }
         }
         level
+    }
+
+    /// [`Level::headroom`], for comparing models, not for admission: usage that cores count on slices of their own, far from
+    /// the limit, may be [`GLANCE_MS`] old. That nothing is left is never old news.
+    #[inline]
+    pub fn headroom(&self, now: Moment) -> f64 {
+        let step = now.steady_ms / GLANCE_MS;
+        let word = self.glance.load(Ordering::Relaxed);
+        if word >> GLANCE_BITS == step & (u64::MAX >> GLANCE_BITS) && word & GLANCE_MAX > 0 {
+            return (word & GLANCE_MAX) as f64 / GLANCE_MAX as f64;
+        }
+        self.look_closely(now, step)
+    }
+
+    #[cold]
+    fn look_closely(&self, now: Moment, step: u64) -> f64 {
+        let mut shared = lock(&self.shared);
+        let headroom = self.level_of(&mut shared, now).headroom();
+        let seen = (headroom * GLANCE_MAX as f64).ceil() as u64;
+        self.glance.store(step << GLANCE_BITS | seen, Ordering::Relaxed);
+        headroom
+    }
+
+    /// The shared part, to be changed: what was seen of it is old.
+    fn change(&self) -> MutexGuard<'_, Shared> {
+        let shared = lock(&self.shared);
+        self.glance.store(0, Ordering::Relaxed);
+        shared
     }
 
     /// In how many milliseconds everything that counts now will have left the window.

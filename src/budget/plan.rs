@@ -228,6 +228,13 @@ impl Plan {
         Chain::of([global.unwrap_or_default(), project.unwrap_or_default(), token.unwrap_or_default()])
     }
 
+    /// What is left of the nearest limit that is enforced on a model for a request, from 0 to 1; 0 where, and only where, one
+    /// is used up. For comparing models: see [`Account::headroom`].
+    pub fn headroom(&self, who: Who, model: u32, now: Moment) -> f64 {
+        let enforced = self.model(who, model).entries().filter(|(_, enforced)| *enforced);
+        enforced.map(|(entry, _)| self.entry(entry).account.headroom(now)).fold(1.0, f64::min)
+    }
+
     fn token(&self, who: Who) -> Option<&TokenRuns> {
         let owner = self.projects.get(who.owner as usize)?;
         let at = *owner.token_at.get(who.token as usize)?;

@@ -18,7 +18,7 @@ use crate::dialect::{Dialect, Needs, Usage, UsageTap, tokens_of_texts};
 use crate::http1::writer;
 use crate::json::facts::RequestFacts;
 use crate::respond::{GatewayError, Spent};
-use crate::routing::{self, Pool};
+use crate::routing::Pool;
 use crate::shard::{Shard, View};
 use crate::snapshot::Target;
 use crate::telemetry::labels::{Endpoint, Outcome};
@@ -250,19 +250,11 @@ impl Ledger {
         if plan.is_empty() {
             return;
         }
-        let now = self.admitted();
+        let (who, now) = (self.who(), self.admitted());
         for candidate in pool.candidates_mut() {
-            for (entry, enforced) in plan.model(self.who(), candidate.target as u32).entries() {
-                if !enforced {
-                    continue;
-                }
-                let level = plan.entry(entry).account.level(now);
-                let current = level.used.saturating_add(level.reserved);
-                let left = routing::headroom(level.limit as f64, current as f64);
-                let standing = &mut candidate.standing;
-                standing.headroom = standing.headroom.min(left);
-                standing.is_exhausted |= current >= level.limit;
-            }
+            let headroom = plan.headroom(who, candidate.target as u32, now);
+            candidate.standing.headroom = headroom;
+            candidate.standing.is_exhausted = headroom <= 0.0;
         }
     }
 

@@ -3,6 +3,8 @@
 //! Owns what the policies of a project are told about a request and its candidates; what they make of it is the routing
 //! room's. Counting tokens asks no policy: it costs nothing and answers the same wherever it is done.
 
+use std::sync::Arc;
+
 use super::affinity;
 use super::call::Asked;
 use super::exchange::Exchange;
@@ -145,9 +147,11 @@ fn inputs<'v>(exchange: &Exchange<'_>, policies: &Policies, body: &[u8], reading
 
 /// Says in the trace how the ranking came about.
 fn note(pool: &Pool, policies: &Policies, ledger: &mut Ledger) {
-    let mut explained = Explained::default();
-    pool.explain(policies, &mut explained);
-    Entry::of_routing(explained).for_each(|entry| ledger.note(entry));
+    let mut explained = ledger.shard.traces.borrow_mut().ranking();
+    if let Some(explained) = Arc::get_mut(&mut explained) {
+        pool.explain(policies, explained);
+    }
+    ledger.note(Entry::Routing(explained));
 }
 
 /// Has the policies asked that need to ask somebody themselves, and tells the pool what they say.

@@ -169,12 +169,14 @@ impl Tracer {
         }
         let mut count = 1;
         for step in self.steps.iter() {
-            if count >= from {
-                json.clear();
-                speller.write_step(&mut json, step);
-                write(&json);
-            }
-            count += 1;
+            speller.each_entry(step, |append| {
+                if count >= from {
+                    json.clear();
+                    append(&mut json);
+                    write(&json);
+                }
+                count += 1;
+            });
         }
         count
     }

@@ -19,7 +19,6 @@ pub mod retry;
 
 pub use explained::{Applied, Considered, Exclusion, Explained, Note, Part, Reason, Score};
 pub use plan::{Asks, Plan, Policies, Traits};
-pub use policies::budget_remaining::headroom;
 pub use pool::{Candidate, Dry, External, Inputs, Pool, Standing};
 
 use crate::config::{HonorRequestedModel, Project};

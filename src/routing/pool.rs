@@ -35,7 +35,7 @@ pub struct Standing {
     pub tried_ms: u64,
     /// Until when its provider refuses calls, in milliseconds since the Unix epoch; 0: it does not.
     pub cooldown_until_ms: u64,
-    /// What is left of its nearest limit, 0 to 1; see [`super::headroom`].
+    /// What is left of its nearest limit, 0 to 1.
     pub headroom: f64,
 }
 

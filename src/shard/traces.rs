@@ -6,7 +6,7 @@ use crate::config::settings::TracesSettings;
 use crate::mailbox::{Mailbox, ToTraces};
 use crate::snapshot::Snapshot;
 use crate::telemetry::metrics::CoreMetrics;
-use crate::trace::{Ring, Trace};
+use crate::trace::{Ranking, Ring, Trace};
 
 /// The traces of one core.
 #[derive(Debug, Default)]
@@ -20,6 +20,8 @@ pub struct CoreTraces {
     kept: u32,
     /// Number of the last question that was answered.
     answered: u64,
+    /// Tables of a ranking that nobody looks at any more, to be filled again.
+    spare: Option<Ranking>,
 }
 
 impl CoreTraces {
@@ -33,9 +35,27 @@ impl CoreTraces {
     #[inline]
     pub fn take(&mut self, trace: Trace, snapshot: &Arc<Snapshot>, metrics: &CoreMetrics) {
         let Some(settings) = self.settings else { return };
+        let old = self.put(trace, settings, snapshot, metrics);
+        if let Some(ranking) = old.and_then(|old| old.steps.into_ranking()) {
+            self.spare = Some(ranking);
+        }
+    }
+
+    /// Tables for the next ranking.
+    pub fn ranking(&mut self) -> Ranking {
+        self.spare.take().unwrap_or_default()
+    }
+
+    #[inline]
+    fn put(
+        &mut self,
+        trace: Trace,
+        settings: TracesSettings,
+        snapshot: &Arc<Snapshot>,
+        metrics: &CoreMetrics,
+    ) -> Option<Trace> {
         if !trace.is_kept(settings.keep) {
-            self.ring.push(trace);
-            return;
+            return self.ring.push(trace);
         }
         let second = trace.finished_ms / 1000;
         if std::mem::replace(&mut self.second, second) != second {
@@ -43,13 +63,12 @@ impl CoreTraces {
         }
         if self.kept >= settings.per_second {
             metrics.traces_dropped.add(1);
-            self.ring.push(trace);
-            return;
+            return self.ring.push(trace);
         }
         self.kept += 1;
         let trace = Arc::new(trace);
         self.outbox.push((Arc::clone(snapshot), Arc::clone(&trace)));
-        self.ring.push_shared(trace);
+        self.ring.push_shared(trace)
     }
 
     /// Sends what is to be kept and answers what is asked.

@@ -15,13 +15,8 @@ pub enum Entry {
         /// The only candidate.
         target: u32,
     },
-    /// What policies made of the candidates.
-    Routing {
-        /// All of it.
-        explained: Arc<Explained>,
-        /// The part that this entry tells.
-        part: RoutingPart,
-    },
+    /// What policies made of the candidates: several entries, see [`RoutingPart::of`].
+    Routing(Arc<Explained>),
     /// `model:request`: a candidate is asked.
     Request(Call),
     /// `model:success`: it has answered, and its answer was relayed.
@@ -58,30 +53,19 @@ pub enum RoutingPart {
     Result,
 }
 
-impl Entry {
-    /// The entries that tell how a ranking came about.
-    pub fn of_routing(explained: Explained) -> impl Iterator<Item = Self> {
+impl RoutingPart {
+    /// The entries that tell how a ranking came about, in their order.
+    pub fn of(explained: &Explained) -> impl Iterator<Item = Self> {
         let is_choice = explained.note != Some(Note::SingleCandidate);
         let has_abstained = explained.policies.iter().any(|policy| policy.part == Part::Abstained);
-        let mut parts = Vec::with_capacity(explained.policies.len() + 5);
-        if is_choice {
-            parts.push(RoutingPart::Policies);
-            parts.extend((0..explained.policies.len()).map(RoutingPart::Policy));
-        }
-        if !explained.exclusions.is_empty() {
-            parts.push(RoutingPart::Excludes);
-        }
-        if has_abstained {
-            parts.push(RoutingPart::Abstained);
-        }
-        if is_choice {
-            parts.push(RoutingPart::Recap);
-        }
-        if !explained.order.is_empty() {
-            parts.push(RoutingPart::Result);
-        }
-        let explained = Arc::new(explained);
-        parts.into_iter().map(move |part| Self::Routing { explained: Arc::clone(&explained), part })
+        let policies = if is_choice { explained.policies.len() } else { 0 };
+        let when = |is_told: bool, part| is_told.then_some(part).into_iter();
+        when(is_choice, Self::Policies)
+            .chain((0..policies).map(Self::Policy))
+            .chain(when(!explained.exclusions.is_empty(), Self::Excludes))
+            .chain(when(has_abstained, Self::Abstained))
+            .chain(when(is_choice, Self::Recap))
+            .chain(when(!explained.order.is_empty(), Self::Result))
     }
 }
 

@@ -66,7 +66,7 @@ impl Trace {
     pub fn was_routed(&self) -> bool {
         self.steps.iter().any(|step| match &step.entry {
             Entry::Alone { .. } | Entry::Request(_) | Entry::Success(_) | Entry::Error(_) => false,
-            Entry::Routing { .. } | Entry::Skipped { .. } | Entry::Detail(_) => true,
+            Entry::Routing(_) | Entry::Skipped { .. } | Entry::Detail(_) => true,
         })
     }
 

@@ -1,6 +1,6 @@
 //! Entries as JSON: `{"panel", "message", "ts", "details"}`.
 
-use super::entry::{Answered, Call, Caller, Detail, Entry, Failure, Prompt};
+use super::entry::{Answered, Call, Caller, Detail, Entry, Failure, Prompt, RoutingPart};
 use super::finished::{Requested, Trace};
 use super::routing;
 use super::steps::Step;
@@ -74,7 +74,7 @@ impl Speller<'_> {
                 };
                 self.write_intake(entries.element(), &intake);
                 for step in trace.steps.iter() {
-                    self.write_step(entries.element(), step);
+                    self.each_entry(step, |write| write(entries.element()));
                 }
             });
         });
@@ -90,8 +90,20 @@ impl Speller<'_> {
         });
     }
 
-    /// Appends one entry.
-    pub fn write_step(&self, out: &mut Vec<u8>, step: &Step) {
+    /// Hands each entry that a step stands for to `on_entry`, as something that appends it.
+    pub fn each_entry(&self, step: &Step, mut on_entry: impl FnMut(&dyn Fn(&mut Vec<u8>))) {
+        match &step.entry {
+            Entry::Routing(explained) => {
+                for part in RoutingPart::of(explained) {
+                    on_entry(&|out| routing::write_part(self, out, step.since_ms, explained, part));
+                }
+            }
+            _ => on_entry(&|out| self.write_step(out, step)),
+        }
+    }
+
+    /// Appends the entry of a step that stands for one.
+    fn write_step(&self, out: &mut Vec<u8>, step: &Step) {
         let ts = step.since_ms;
         match &step.entry {
             Entry::Alone { target } => write(out, "router-response", "router:result", ts, |details| {
@@ -104,7 +116,8 @@ impl Speller<'_> {
                 });
                 details.plain("note", "single_candidate_bypass");
             }),
-            Entry::Routing { explained, part } => routing::write_part(self, out, ts, explained, *part),
+            // Several entries.
+            Entry::Routing(_) => {}
             Entry::Request(call) => write(out, asking(call.caller), "model:request", ts, |details| {
                 self.write_call(details, call);
             }),

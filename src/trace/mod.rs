@@ -22,7 +22,7 @@ pub use entry::{
 pub use finished::{Requested, Trace};
 pub use json::{Audience, Intake, Speller};
 pub use ring::{Recent, Ring, Wanted};
-pub use steps::{Step, Steps};
+pub use steps::{Ranking, Step, Steps};
 
 #[cfg(test)]
 pub(crate) mod tests_support {

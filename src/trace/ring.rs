@@ -93,27 +93,31 @@ impl Ring {
         }
     }
 
-    /// Takes a trace in.
+    /// Takes a trace in. Returns the one that made room for it, unless somebody else has it as well.
     #[inline]
-    pub fn push(&mut self, trace: Trace) {
-        self.put(Slot::Own(trace));
+    pub fn push(&mut self, trace: Trace) -> Option<Trace> {
+        self.put(Slot::Own(trace))
     }
 
-    /// Takes one in that somebody else has as well.
-    pub fn push_shared(&mut self, trace: Arc<Trace>) {
-        self.put(Slot::Shared(trace));
+    /// [`Ring::push`] for one that somebody else has as well.
+    pub fn push_shared(&mut self, trace: Arc<Trace>) -> Option<Trace> {
+        self.put(Slot::Shared(trace))
     }
 
     #[inline]
-    fn put(&mut self, slot: Slot) {
+    fn put(&mut self, slot: Slot) -> Option<Trace> {
         if self.slots.len() < self.capacity {
             self.slots.push(slot);
-        } else if let Some(place) = self.slots.get_mut(self.next) {
-            *place = slot;
-            self.next += 1;
-            if self.next == self.capacity {
-                self.next = 0;
-            }
+            return None;
+        }
+        let old = std::mem::replace(self.slots.get_mut(self.next)?, slot);
+        self.next += 1;
+        if self.next == self.capacity {
+            self.next = 0;
+        }
+        match old {
+            Slot::Own(trace) => Some(trace),
+            Slot::Shared(trace) => Arc::into_inner(trace),
         }
     }
 
@@ -160,10 +164,10 @@ mod tests {
         assert_eq!(held(&ring, 1), [0; 0], "nothing before a configuration");
         ring.renew(&configured(1, 3));
         for finished in 1..=5 {
-            match finished % 2 {
-                0 => ring.push(trace(finished, Outcome::Success, vec![])),
-                _ => ring.push_shared(Arc::new(trace(finished, Outcome::Success, vec![]))),
-            }
+            let one = trace(finished, Outcome::Success, vec![]);
+            let old = if finished % 2 == 0 { ring.push(one) } else { ring.push_shared(Arc::new(one)) };
+            let made_room = (finished > 3).then(|| finished - 3);
+            assert_eq!(old.map(|old| old.finished_ms), made_room);
         }
         assert_eq!(held(&ring, 5), [5, 4, 3]);
         ring.renew(&configured(2, 5));

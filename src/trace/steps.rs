@@ -1,11 +1,17 @@
 //! The entries of one request, in order. The few that every request has need no memory of their own.
 
+use std::sync::Arc;
+
 use super::entry::Entry;
+use crate::routing::Explained;
 
 /// Entries that are held in place: routing without a choice, the call, its answer.
 const IN_PLACE: usize = 3;
 /// Most entries of one request; further ones are left out.
 const STEPS_MAX: usize = 256;
+
+/// How a ranking came about, held with others or alone.
+pub type Ranking = Arc<Explained>;
 
 /// An entry and its time.
 #[derive(Debug, Clone, PartialEq)]
@@ -39,6 +45,16 @@ impl Steps {
         self.first.iter().flatten().chain(&self.rest)
     }
 
+    /// What it held of a ranking, if nobody else does: to be filled again.
+    pub fn into_ranking(self) -> Option<Ranking> {
+        let entries = self.first.into_iter().flatten().chain(self.rest).map(|step| step.entry);
+        let mut explained = entries.filter_map(|entry| match entry {
+            Entry::Routing(explained) => Some(explained),
+            _ => None,
+        });
+        explained.find_map(|mut explained| Arc::get_mut(&mut explained).is_some().then_some(explained))
+    }
+
     /// The newest one.
     pub fn last(&self) -> Option<&Step> {
         self.rest.last().or_else(|| self.first.iter().rev().flatten().next())
@@ -59,6 +75,22 @@ mod tests {
             assert_eq!(last, Some(number.min(STEPS_MAX as u32 - 1)));
         }
         assert!(steps.iter().map(|step| step.since_ms).eq(0..STEPS_MAX as u32));
+    }
+
+    #[test]
+    fn a_ranking_that_nobody_else_holds_is_given_back() {
+        let held = Arc::new(Explained::default());
+        let steps = |explained: &Arc<Explained>| {
+            let mut steps = Steps::default();
+            steps.push(Step { since_ms: 0, entry: Entry::Alone { target: 0 } });
+            steps.push(Step { since_ms: 0, entry: Entry::Routing(Arc::clone(explained)) });
+            steps
+        };
+        assert_eq!(steps(&held).into_ranking(), None);
+        let alone = steps(&held);
+        drop(held);
+        assert_eq!(alone.into_ranking(), Some(Arc::default()));
+        assert_eq!(Steps::default().into_ranking(), None);
     }
 
     #[test]

@@ -51,6 +51,44 @@ fn what_is_reserved_is_settled_or_released() {
 }
 
 #[test]
+fn what_is_left_is_a_share_of_the_limit() {
+    let cases = [
+        ("untouched", level(0, 0, 100), 1.0),
+        ("half used", level(30, 20, 100), 0.5),
+        ("used up", level(100, 0, 100), 0.0),
+        ("over", level(130, 1, 100), 0.0),
+        ("nothing allowed", level(0, 0, 0), 0.0),
+    ];
+    for (name, level, expected) in cases {
+        assert_eq!(level.headroom(), expected, "{name}");
+    }
+    assert!(level(u64::MAX - 1, 0, u64::MAX).headroom() > 0.0, "the last one");
+}
+
+#[test]
+fn a_glance_is_right_near_the_limit_and_a_little_old_far_from_it() {
+    let near = |account: &Account, ms, expected: f64| (account.headroom(at(ms)) - expected).abs() < 1e-6;
+    let small = account(DAILY, 4, 2);
+    for (ms, expected) in [(0, 1.0), (1, 0.75), (2, 0.5), (3, 0.25), (4, 0.0)] {
+        assert!(near(&small, ms, expected) && near(&small, ms, expected), "{ms}");
+        let place = small.reserve(0, 1, at(ms));
+        assert_eq!(place.is_err(), expected == 0.0);
+        place.into_iter().for_each(|place| small.settle(0, place, 1, 1));
+    }
+    small.set_limit(8);
+    assert!(near(&small, 4, 0.5), "room is seen at once");
+
+    let large = account(DAILY, 1_000_000, 2);
+    make_shared(&large);
+    let place = large.reserve(0, 1_000, at(0)).unwrap();
+    assert_ne!(place.turn, Place::SHARED, "on a slice of its own");
+    let before = large.headroom(at(0));
+    large.settle(0, place, 1_000, 3_000);
+    assert!(near(&large, GLANCE_MS - 1, before), "as it was seen");
+    assert!(large.headroom(at(GLANCE_MS)) < before - 1e-4);
+}
+
+#[test]
 fn a_limit_is_reached_at_its_value_and_zero_blocks_always() {
     let calls = account(DAILY, 1, 2);
     assert!(calls.reserve(0, 1, at(0)).is_ok());
