@@ -327,8 +327,8 @@ pub const REPORTS_THREADS: usize = 2;
 pub const EXPORTS_MAX: usize = 4;
 /// Records in one piece of an export, about half a megabyte.
 pub const EXPORT_PIECE_RECORDS: usize = 1_000;
-/// Longest body of a request to the management API. Beyond it: 413.
-pub const API_BODY_BYTES_MAX: usize = 64 * 1024;
+/// Longest body of a request to the management API: a project with thousands of tokens is sent back whole. Beyond it: 413.
+pub const API_BODY_BYTES_MAX: usize = 1024 * 1024;
 /// Most input items of a kept response in one page. Source: OpenAI API reference, "List input items".
 pub const INPUT_ITEMS_MAX: usize = 100;
 

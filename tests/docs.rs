@@ -72,7 +72,16 @@ fn every_key_of_the_configuration_is_documented() {
     let documents = [
         (
             "docs/configuration.md",
-            &["settings", "settings/retry", "settings/traces", "model", "keys", "project", "limit"][..],
+            &[
+                "settings",
+                "settings/retry",
+                "settings/traces",
+                "settings/management",
+                "model",
+                "keys",
+                "project",
+                "limit",
+            ][..],
         ),
         ("docs/routing.md", &["policy", "embedding"]),
         ("docs/notifications.md", &["notifications/read"]),

@@ -19,6 +19,8 @@ const TOKEN_BYTES: usize = 40;
 pub const LIFE_MS: u64 = 30 * 86_400_000;
 /// Most grants of one user; the one that was not used for longest makes room.
 pub const GRANTS_MAX: usize = 32;
+/// Replaced tokens of a grant that are known as such; an older one is nobody's.
+const PREVIOUS_MAX: usize = 16;
 /// Longest label, in bytes.
 const LABEL_BYTES_MAX: usize = 128;
 
@@ -70,7 +72,7 @@ pub fn find(users: &[User], token: &str, now_ms: u64) -> Shown {
             if same_bytes(&grant.hash, &hash) {
                 return Shown::Current(user_index, index);
             }
-            if grant.previous.is_some_and(|previous| same_bytes(&previous, &hash)) {
+            if grant.previous.iter().any(|previous| same_bytes(previous, &hash)) {
                 return Shown::Replaced(user_index, index);
             }
         }
@@ -93,7 +95,7 @@ pub fn add(grants: &mut Vec<Grant>, id: String, hash: [u8; 32], label: &str, now
     grants.push(Grant {
         id,
         hash,
-        previous: None,
+        previous: Vec::new(),
         created_ms: now_ms,
         last_used_ms: now_ms,
         expires_ms: Some(now_ms.saturating_add(LIFE_MS)),
@@ -103,7 +105,8 @@ pub fn add(grants: &mut Vec<Grant>, id: String, hash: [u8; 32], label: &str, now
 
 /// Replaces a grant's token.
 pub fn renew(grant: &mut Grant, hash: [u8; 32], now_ms: u64) {
-    grant.previous = Some(std::mem::replace(&mut grant.hash, hash));
+    grant.previous.insert(0, std::mem::replace(&mut grant.hash, hash));
+    grant.previous.truncate(PREVIOUS_MAX);
     grant.last_used_ms = now_ms;
     grant.expires_ms = Some(now_ms.saturating_add(LIFE_MS));
 }

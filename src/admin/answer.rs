@@ -44,6 +44,11 @@ impl ApiError {
         !self.fields.is_empty()
     }
 
+    /// Whether somebody may not.
+    pub(super) fn is_forbidden(&self) -> bool {
+        self.status == 403
+    }
+
     /// The fields of both.
     pub(super) fn and(self, other: Self) -> Self {
         Self::fields([self.fields, other.fields].concat())

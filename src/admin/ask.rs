@@ -1,6 +1,6 @@
 //! One request as a handler sees it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
@@ -16,6 +16,9 @@ pub(super) struct Ask<'a> {
     pub names: Vec<String>,
     /// Who asks; none on the few public paths.
     pub who: Option<&'a Who>,
+    /// Where the request comes from, as far as that can be believed; the unspecified address where the connection has gone
+    /// already.
+    pub address: IpAddr,
     pub now_ms: u64,
 }
 
@@ -31,11 +34,6 @@ impl Ask<'_> {
     /// The first name in the path.
     pub(super) fn name(&self) -> &str {
         self.names.first().map_or("", String::as_str)
-    }
-
-    /// Where the request comes from; the unspecified address where the connection has gone already.
-    pub(super) fn address(&self) -> IpAddr {
-        self.call.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
     }
 
     /// The second name in the path.

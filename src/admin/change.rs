@@ -1,10 +1,12 @@
 //! A change of one entry of a configuration file: what it is based on, what is wrong with it, where.
 
+use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 
 use serde_json::{Map, Value};
 
 use super::answer::{ApiError, etag};
+use super::audit::{self, Origin};
 use super::entries;
 use super::office::Office;
 use super::shape::{Problems, Record};
@@ -27,13 +29,29 @@ pub(super) struct Subject {
     pub part: Option<(&'static str, &'static str, String)>,
     /// Its id once it is changed, where that is another one.
     pub becomes: Option<String>,
+    /// What it is called in the audit log, where that is not to be told from before and after; empty: it is not for the log.
+    pub action: Option<&'static str>,
     /// Tags that it has to have one of, as the client said (`If-Match`).
     pub if_match: Option<String>,
 }
 
 impl Subject {
     pub(super) fn entry(kind: &'static str, file: &'static str, record: &'static Record, id: &str) -> Self {
-        Self { kind, file, record, id: Some(id.to_owned()), part: None, becomes: None, if_match: None }
+        Self {
+            kind,
+            file,
+            record,
+            id: Some(id.to_owned()),
+            part: None,
+            becomes: None,
+            action: None,
+            if_match: None,
+        }
+    }
+
+    /// A document that is one object.
+    pub(super) fn document(kind: &'static str, file: &'static str, record: &'static Record) -> Self {
+        Self { kind, file, record, id: None, part: None, becomes: None, action: None, if_match: None }
     }
 
     /// An entry of a list of this one.
@@ -46,6 +64,10 @@ impl Subject {
         id: &str,
     ) -> Self {
         Self { kind, record, part: Some((list, key, id.to_owned())), ..self }
+    }
+
+    pub(super) fn called(self, action: &'static str) -> Self {
+        Self { action: Some(action), ..self }
     }
 
     pub(super) fn if_match(self, tags: Option<&String>) -> Self {
@@ -67,11 +89,12 @@ impl Subject {
     }
 
     /// # Errors
-    /// Somebody else was faster.
+    /// Somebody else was faster. What is gone altogether is for the edit to say.
     fn still_matches(&self, document: &Value) -> Result<(), ApiError> {
         let Some(tags) = &self.if_match else { return Ok(()) };
-        let current = self.find(document).map(|(entry, _)| self.tag(entry));
-        let fits = |tag: &str| current.as_ref().is_some_and(|current| tag == "*" || tag == current);
+        let Some((entry, _)) = self.find(document) else { return Ok(()) };
+        let current = self.tag(entry);
+        let fits = |tag: &str| tag == "*" || tag == current;
         if tags.split(',').map(str::trim).any(fits) { Ok(()) } else { Err(ApiError::stale()) }
     }
 }
@@ -95,39 +118,50 @@ impl Office {
     ) -> Result<T, ApiError> {
         let (out, result) = sync_channel(1);
         let asked = subject.clone();
-        let verdict = if problems.is_empty() { Verdict::Write } else { Verdict::Check };
+        let is_sound = problems.is_empty();
+        let (origin, audit, bounds) = (self.origin.clone(), Arc::clone(&self.audit), self.audit_bounds());
         let edit = Box::new(move |draft: &mut Draft<'_>| {
-            let edited = edit_one(draft, &asked, edit);
-            let is_done = edited.is_ok();
+            let edited = edit_one(draft, &asked, &origin, edit);
+            let record = edited.as_ref().map(|edited| edited.record.clone()).map_err(|_| ());
             // One place for one result.
             let is_heard = out.try_send(edited).is_ok();
-            if is_done && is_heard { verdict } else { Verdict::Stop }
+            match record {
+                Ok(_) if !is_heard => Verdict::Stop,
+                Err(()) => Verdict::Stop,
+                Ok(_) if !is_sound => Verdict::Check,
+                Ok(None) => Verdict::Write(Box::new(|| Ok(()))),
+                Ok(Some(record)) => Verdict::Write(Box::new(move || audit::append(&audit, &record, bounds))),
+            }
         });
         let (answer, answered) = sync_channel(1);
         self.tell_control(ToControl::Change(Change { edit, answer }));
         let gone = || ApiError::internal("the gateway is on its way out");
         let changed = answered.recv().map_err(|_| gone())?;
         let edited = result.try_recv().map_err(|_| gone())?;
-        let place = edited.as_ref().map(|(_, place)| place.clone()).unwrap_or_default();
+        let (edited, place, record) = match edited {
+            Ok(Edited { value, place, record }) => (Ok(value), place, record),
+            Err(error) => (Err(error), String::new(), None),
+        };
         match changed {
             Changed::InForce => {
-                let id = subject.id.as_deref().unwrap_or_default();
-                let fields = [("kind", log::Value::Text(subject.kind)), ("id", log::Value::Text(id))];
-                log::debug("changed over the API", &fields);
                 self.refresh_accounts();
-                edited.map(|(value, _)| value)
+                edited
             }
-            Changed::Stopped if problems.is_empty() => edited.map(|(value, _)| value),
+            Changed::Stopped if problems.is_empty() => edited,
             Changed::Stopped => match edited {
                 Err(error) if !error.is_about_fields() => Err(error),
                 Err(error) => Err(ApiError::fields(problems).and(error)),
                 Ok(_) => Err(ApiError::fields(problems)),
             },
             Changed::Invalid(mistakes) => Err(invalid(&subject, &place, &mistakes, problems)),
+            Changed::Unusable(reason) => Err(ApiError::invalid(reason)),
+            Changed::Unready(reason) => Err(audit::unwritable(&reason)),
             Changed::Edited(name) => {
+                record.iter().for_each(|record| self.note_failed(record));
                 Err(ApiError::conflict(format!("{name} was edited at the same moment; try again")))
             }
             Changed::Failed(reason) => {
+                record.iter().for_each(|record| self.note_failed(record));
                 log::error("a change could not be written", &[("reason", log::Value::Text(&reason))]);
                 Err(ApiError::internal("the change could not be written; nothing was changed"))
             }
@@ -135,17 +169,30 @@ impl Office {
     }
 }
 
-/// Edits, and says where what was edited is then.
+/// What came of an edit.
+struct Edited<T> {
+    value: T,
+    /// Path of the entry in its document then.
+    place: String,
+    /// What the audit log is to say.
+    record: Option<Map<String, Value>>,
+}
+
 fn edit_one<T>(
     draft: &mut Draft<'_>,
     subject: &Subject,
+    origin: &Origin,
     edit: impl FnOnce(&mut Draft<'_>) -> Result<T, ApiError>,
-) -> Result<(T, String), ApiError> {
-    subject.still_matches(entries::document(draft, subject.file)?)?;
+) -> Result<Edited<T>, ApiError> {
+    let document = entries::document(draft, subject.file)?;
+    subject.still_matches(document)?;
+    let before = subject.find(document).map(|(entry, _)| entry.clone());
     let value = edit(draft)?;
     let now = Subject { id: subject.becomes.clone().or(subject.id.clone()), ..subject.clone() };
-    let place = now.find(entries::document(draft, now.file)?).map(|(_, place)| place);
-    Ok((value, place.unwrap_or_default()))
+    let found = now.find(entries::document(draft, now.file)?);
+    let record = audit::of_change(origin, subject, before.as_ref(), found.as_ref().map(|(entry, _)| *entry));
+    let place = found.map(|(_, place)| place).unwrap_or_default();
+    Ok(Edited { value, place, record })
 }
 
 /// Mistakes in what was sent, with paths of the body; those elsewhere are of the files and to be repaired there.

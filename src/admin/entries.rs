@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::answer::ApiError;
 use crate::config::Mistake;
+use crate::config::files::SETTINGS;
 use crate::store::edit::Draft;
 
 /// A file that cannot be read is to be repaired by hand.
@@ -32,6 +33,19 @@ pub(super) fn entries<'d>(
         *document = Value::Array(Vec::new());
     }
     document.as_array_mut().ok_or_else(|| ApiError::conflict(format!("{file} is no array; repair it first")))
+}
+
+/// The settings, to be changed.
+///
+/// # Errors
+/// The file is broken.
+pub(super) fn settings<'d>(draft: &'d mut Draft<'_>) -> Result<&'d mut Map<String, Value>, ApiError> {
+    let document = draft.edit(SETTINGS).map_err(|mistake| broken(&mistake))?;
+    if document.is_null() {
+        *document = Value::Object(Map::new());
+    }
+    let broken = || ApiError::conflict(format!("{SETTINGS} is no object; repair it first"));
+    document.as_object_mut().ok_or_else(broken)
 }
 
 /// The entry with this id.

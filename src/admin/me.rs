@@ -82,7 +82,7 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     }
     form.finish()?;
     // A stolen sign-in must not become a way to guess the password.
-    let address = ask.address();
+    let address = ask.address;
     let account = own(office, ask)?.email.clone();
     match office.throttle.wait_ms(&account, address, ask.now_ms) {
         0 => {}
@@ -90,6 +90,7 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     }
     if password::verify(own(office, ask)?.password.as_ref(), &current) == Verdict::Wrong {
         office.throttle.failed(&account, address, ask.now_ms);
+        office.note_denied("me.update", &account);
         return Err(ApiError::unauthorized("this is not the present password"));
     }
     let user = own(office, ask)?;
@@ -149,7 +150,7 @@ pub(super) fn end_session(office: &mut Office, ask: &Ask<'_>) -> Answered {
         return Err(ApiError::not_found("there is no such session"));
     }
     let id = user.id.clone();
-    office.change(users::subject(&id.clone()), Problems::new(), move |draft| {
+    office.change(users::subject(&id.clone()).called("auth.logout"), Problems::new(), move |draft| {
         set_grants(entry(draft, USERS, &id)?, &grants);
         Ok(())
     })?;

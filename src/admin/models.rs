@@ -15,7 +15,6 @@ use crate::config::Model;
 use crate::config::files::{MODELS, PROJECTS};
 use crate::provider::Prices;
 use crate::store::edit::Draft;
-use crate::telemetry::log;
 
 /// Longest id, in bytes.
 const ID_BYTES_MAX: usize = 200;
@@ -366,6 +365,9 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let id = ask.name().to_owned();
     let new_id = body.get("id").and_then(Value::as_str).unwrap_or(&id).to_owned();
     let now = new_id.clone();
+    // What the provider calls it may come from the id, and does not change with it.
+    let config = office.config();
+    let upstream = config.model_index(&id).map(|index| config.models()[index].upstream_model.clone());
     let mut subject = subject(ask, &id);
     subject.becomes = Some(new_id.clone());
     office.change(subject, problems, move |draft| {
@@ -373,6 +375,12 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
         let mut changed = known.clone();
         if new_id != id {
             rename(draft, &id, &new_id, &mut changed, &body)?;
+            if let Some(upstream) = upstream {
+                let own = changed.entry("upstreamModelId").or_insert(Value::Null);
+                if own.as_str().is_none_or(str::is_empty) {
+                    *own = upstream.into();
+                }
+            }
         }
         let mut problems = Problems::new();
         MODEL.merge(&mut changed, &body, &mut problems);
@@ -459,10 +467,7 @@ pub(super) fn key(office: &mut Office, ask: &Ask<'_>) -> Answered {
     if !ask.flag("reveal") {
         return Ok(json_answer(200, &json!({"apiKey": key.map(|_| MASK)})));
     }
-    log::warn(
-        "a provider's key was shown",
-        &[("model", log::Value::Text(id)), ("user", log::Value::Text(&ask.who()?.id))],
-    );
+    office.note_shown("model.reveal", id)?;
     Ok(json_answer(200, &json!({"apiKey": key})))
 }
 

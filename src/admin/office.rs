@@ -1,24 +1,27 @@
 //! The thread of the management API: takes requests one by one, answers each.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ring::rand::SystemRandom;
 
 use super::answer::ApiError;
 use super::ask::Ask;
+use super::audit::{Origin, SharedLog};
 use super::entries::broken;
-use super::routes::{self, Needs, Run};
+use super::routes::{self, Needs, Route, Run};
 use super::session::{self, Who};
 use super::system::Running;
 use crate::accounts::sign_in::Signer;
 use crate::accounts::throttle::Throttle;
 use crate::clock;
 use crate::config::files::{ROLES, USERS};
-use crate::config::{Accounts, Config};
+use crate::config::{Accounts, Config, Settings};
 use crate::mailbox::{ApiAnswer, ApiCall, Job, Mailbox, Reply, ToControl, ToOffice, ToReports};
+use crate::store::audit::AuditLog;
 use crate::store::files::Stamp;
 use crate::store::home::{self, Home};
 use crate::telemetry::log::{self, Value};
@@ -32,12 +35,17 @@ pub struct Office {
     /// One owner for each channel that is being tried out, and this.
     pub(super) tests: Arc<()>,
     pub(super) running: Arc<Running>,
+    /// The settings that the process was started with.
+    pub(super) started_with: Settings,
     pub(super) signer: Signer,
     pub(super) random: SystemRandom,
     pub(super) accounts: Accounts,
     /// What the files of the accounts were when they were read.
     stamps: [Option<Stamp>; 2],
     pub(super) throttle: Throttle,
+    pub(super) audit: SharedLog,
+    /// Where the request comes from that is being answered.
+    pub(super) origin: Origin,
     /// Whether there has been an administrator in the life of this process.
     had_admin: bool,
 }
@@ -76,12 +84,16 @@ impl Office {
         jwt_key: &[u8; 32],
         accounts: Accounts,
     ) -> Self {
+        let started_with = mailbox.snapshot().config.settings().clone();
         let mut office = Self {
+            started_with,
             signer: Signer::new(jwt_key),
             random: SystemRandom::new(),
             accounts,
             stamps: [None; 2],
             throttle: Throttle::default(),
+            audit: Arc::new(Mutex::new(AuditLog::at(home.data_directory()))),
+            origin: Origin::default(),
             had_admin: false,
             home,
             mailbox,
@@ -112,29 +124,44 @@ impl Office {
     fn dispatch(&mut self, call: &ApiCall) -> Result<Given, ApiError> {
         let now_ms = clock::unix_ms();
         let (route, names) = routes::find(&call.method, &call.path)?;
-        let who = self.let_in(call, route.needs, now_ms)?;
-        let ask = Ask { call, names, who: who.as_ref(), now_ms };
+        let who = self.who(call, route.needs, now_ms)?;
+        let peer = call.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let config = self.config();
+        let address = config.settings().management.client(peer, call.forwarded_for.as_deref());
+        let ask = Ask { call, names, who: who.as_ref(), address, now_ms };
+        self.origin = Origin::of(self, &ask);
+        let may = match (route.needs, ask.who) {
+            (Needs::Permission(permission), Some(who)) => who.may(permission),
+            _ => Ok(()),
+        };
+        let given = may.and_then(|()| self.run(route, &ask));
+        if let Err(error) = &given
+            && error.is_forbidden()
+            && route.method != "GET"
+        {
+            self.note_denied(&format!("{} {}", route.method, route.path), ask.name());
+        }
+        given
+    }
+
+    fn run(&mut self, route: &Route, ask: &Ask<'_>) -> Result<Given, ApiError> {
         match route.run {
             Run::Now(run) => {
-                let answer = run(self, &ask)?;
+                let answer = run(self, ask)?;
                 debug_assert_eq!(route.describes(&answer), Ok(()), "{} {}", route.method, route.path);
                 Ok(Given::Answer(answer))
             }
-            Run::Later(run) => run(self, &ask).map(Given::Job),
+            Run::Later(run) => run(self, ask).map(Given::Job),
         }
     }
 
     /// Who asks; none where anybody may.
-    fn let_in(&self, call: &ApiCall, needs: Needs, now_ms: u64) -> Result<Option<Who>, ApiError> {
+    fn who(&self, call: &ApiCall, needs: Needs, now_ms: u64) -> Result<Option<Who>, ApiError> {
         if needs == Needs::Nothing {
             session::refuse_foreign_page(call, &self.mailbox.snapshot().config.settings().cors_origins)?;
             return Ok(None);
         }
-        let who = session::who(call, &self.signer, &self.accounts, now_ms)?;
-        if let Needs::Permission(permission) = needs {
-            who.may(permission)?;
-        }
-        Ok(Some(who))
+        session::who(call, &self.signer, &self.accounts, now_ms).map(Some)
     }
 
     /// Leaves an answer to the threads that make reports.

@@ -106,7 +106,10 @@ fn responses(route: &'static Route, schemas: &mut BTreeMap<String, Value>) -> Va
     let mut responses = Map::new();
     let mut success = json!({"description": if route.status == 201 { "Made." } else { "Done." }});
     if let Some(kind) = &route.answer {
-        success["content"] = json!({"application/json": {"schema": schema(kind, Side::Answer, schemas)}});
+        let schema = schema(kind, Side::Answer, schemas);
+        for media in route.media {
+            success["content"][*media] = json!({"schema": schema});
+        }
     }
     responses.insert(route.status.to_string(), success);
     let is_change = route.method != "GET";
@@ -216,7 +219,7 @@ fn or_null(schema: Value) -> Value {
 fn schema(kind: &'static Kind, side: Side, schemas: &mut BTreeMap<String, Value>) -> Value {
     match kind {
         Kind::Any => json!({}),
-        Kind::Map => json!({"type": "object"}),
+        Kind::Map | Kind::Section => json!({"type": "object"}),
         Kind::Text => json!({"type": "string"}),
         Kind::Secret => json!({"type": "string", "format": "password"}),
         Kind::Time => json!({"type": "string", "format": "date-time"}),

@@ -14,6 +14,7 @@ use super::users::{is_used, permissions_of};
 use crate::config::account::{Permission, Permissions, Role};
 use crate::config::files::ROLES;
 use crate::config::project::slug_of;
+use crate::store::edit::Draft;
 
 pub(super) static ROLE: Record = Record {
     name: "Role",
@@ -108,6 +109,19 @@ pub(super) fn create(office: &mut Office, ask: &Ask<'_>) -> Answered {
     Ok(object_answer(201, &shown(role)))
 }
 
+/// Writes the ids down that entries without one are known by.
+fn give_ids(draft: &mut Draft<'_>) -> Result<(), ApiError> {
+    for role in entries(draft, ROLES)?.iter_mut().filter_map(Value::as_object_mut) {
+        if role.get("id").and_then(Value::as_str).is_none_or(str::is_empty)
+            && let Some(name) = role.get("name").and_then(Value::as_str)
+        {
+            let id = slug_of(name.trim());
+            role.insert("id".to_owned(), id.into());
+        }
+    }
+    Ok(())
+}
+
 /// `PUT /api/roles/{id}`: what is not named stays.
 pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let role = own(office, ask)?;
@@ -120,7 +134,8 @@ pub(super) fn change(office: &mut Office, ask: &Ask<'_>) -> Answered {
     form.finish()?;
     still_matches(ask.call.if_match.as_deref(), &before)?;
     let changed = id.clone();
-    office.change(subject(&id), Problems::new(), move |draft| {
+    office.change(subject(&id).called("role.update"), Problems::new(), move |draft| {
+        give_ids(draft)?;
         let role = entry(draft, ROLES, &changed)?;
         if let Some(name) = name {
             role.insert("name".to_owned(), name.into());
@@ -143,6 +158,9 @@ pub(super) fn delete(office: &mut Office, ask: &Ask<'_>) -> Answered {
     if is_used(office, &id) && !ask.flag("force") {
         return Err(ApiError::conflict("users have this role; give them another one, or add ?force=1"));
     }
-    office.change(subject(&id.clone()), Problems::new(), move |draft| remove(draft, ROLES, &id))?;
+    office.change(subject(&id.clone()).called("role.delete"), Problems::new(), move |draft| {
+        give_ids(draft)?;
+        remove(draft, ROLES, &id)
+    })?;
     Ok(no_content())
 }

@@ -5,8 +5,8 @@ use super::ask::Ask;
 use super::office::Office;
 use super::shape::{Kind, Record};
 use super::{
-    me, members, models, notifications, openapi, projects, providers, roles, sign_in, system, tokens, traces,
-    usage, users,
+    audit, me, members, models, notifications, openapi, projects, providers, releases, roles, settings,
+    sign_in, system, tokens, traces, usage, users,
 };
 use crate::config::account::Permission;
 use crate::mailbox::{ApiAnswer, Job};
@@ -54,6 +54,8 @@ pub(super) struct Route {
     pub status: u16,
     /// Body of success; none: there is none, or it is no JSON.
     pub answer: Option<Kind>,
+    /// Media types of that body.
+    pub media: &'static [&'static str],
 }
 
 /// A parameter of the query.
@@ -82,7 +84,18 @@ pub(super) struct Body {
 impl Route {
     const fn new(method: &'static str, path: &'static str, needs: Needs, run: Handler) -> Self {
         let run = Run::Now(run);
-        Self { method, path, needs, run, about: "", query: &[], body: None, status: 204, answer: None }
+        Self {
+            method,
+            path,
+            needs,
+            run,
+            about: "",
+            query: &[],
+            body: None,
+            status: 204,
+            answer: None,
+            media: &["application/json"],
+        }
     }
 
     const fn get(path: &'static str, needs: Needs, run: Handler) -> Self {
@@ -126,6 +139,10 @@ impl Route {
 
     const fn gives(self, status: u16, answer: Kind) -> Self {
         Self { status, answer: Some(answer), ..self }
+    }
+
+    const fn sends(self, media: &'static [&'static str]) -> Self {
+        Self { media, ..self }
     }
 
     /// Whether an answer is what the table says; else where it is not.
@@ -174,6 +191,16 @@ static RECORDS: [Param; 10] = [
     Param::text("traceId", "Id of a request."),
 ];
 static PAGES: [Param; 2] = [Param::text("page", "From 1."), Param::text("pageSize", "1 to 200.")];
+static AUDITED: [Param; 8] = [
+    Param::text("from", "A time."),
+    Param::text("to", "A time, not included."),
+    Param::text("actor", "Id or address of who did it."),
+    Param::text("action", "How the action begins: `model`, `auth.login`."),
+    Param::text("subject", "Id of what it is about."),
+    Param { name: "outcome", about: "", words: &["done", "denied", "failed"] },
+    Param::text("before", "`next` of the page before."),
+    Param::text("limit", "1 to 1,000; 100."),
+];
 static TRACES: [Param; 3] = [
     Param::text("limit", ""),
     Param::text("project", "Id or slug."),
@@ -247,6 +274,9 @@ pub(super) static ROUTES: &[Route] = &[
     Route::put("projects/{project}/members/{user}", SignIn, members::change).changes(&members::MEMBER).gives(200, one(&members::MEMBER))
         .about("Gives a member another role"),
     Route::delete("projects/{project}/members/{user}", SignIn, members::delete).about("Removes a member"),
+    Route::get("settings", WRITE_USERS, settings::show).gives(200, one(&settings::SETTINGS_RECORD)).about("The settings, secrets masked"),
+    Route::put("settings", WRITE_USERS, settings::change).changes(&settings::SETTINGS_RECORD).gives(200, one(&settings::SETTINGS_RECORD))
+        .about("Changes settings; what is not sent stays, null gives the default"),
     Route::get("users", READ_USERS, users::list).gives(200, Kind::List(&one(&users::USER))).about("All users"),
     Route::post("users", WRITE_USERS, users::create).makes(&users::USER).gives(201, one(&users::USER)).about("Makes a user"),
     Route::get("users/{user}", READ_USERS, users::show).gives(200, one(&users::USER)).about("A user"),
@@ -260,9 +290,18 @@ pub(super) static ROUTES: &[Route] = &[
     Route::put("roles/{role}", WRITE_USERS, roles::change).changes(&roles::ROLE).gives(200, one(&roles::ROLE))
         .about("Changes a role; what is not sent stays"),
     Route::delete("roles/{role}", WRITE_USERS, roles::delete).query(&[&[FORCE]]).about("Removes a role"),
+    Route { needs: WRITE_USERS, ..Route::report("audit", audit::list) }.query(&[&AUDITED]).gives(200, one(&audit::AUDIT))
+        .about("Who changed what, who signed in, who was refused: the newest first"),
+    Route::get("system/releases", SignIn, releases::list).gives(200, one(&releases::RELEASES)).about("Release channels"),
+    Route::get("system/update-check", SignIn, releases::check).gives(200, one(&releases::UPDATE_INFO))
+        .about("Whether there is a newer release"),
+    Route::post("system/update", SignIn, releases::update).about("Refused: nothing is installed over the API"),
+    Route::post("test/openai-oauth", WRITE_MODELS, releases::test_oauth).changes(&releases::OAUTH_TEST).gives(200, one(&releases::OAUTH_RESULT))
+        .about("Whether a file of ChatGPT's sign-in can be used; the provider is not served"),
     Route::report("usage", usage::stats).query(&[&RECORDS, &PAGES, &[BY]]).gives(200, Kind::Map)
         .about("Sums of usage and a page of records, of the projects that the caller may see"),
     Route::report("usage/export", usage::export).query(&[&RECORDS, &[FORMAT]]).gives(200, Kind::Any)
+        .sends(&["text/csv", "application/json", "application/x-ndjson"])
         .about("All records of a filter, as CSV, JSON or JSON Lines"),
     Route::report("usage/{record}", usage::one).gives(200, Kind::Map).about("A record by its id or its request's, with the trace"),
     Route { method: "POST", needs: WRITE_USERS, ..Route::report("notifications/test", notifications::test) }

@@ -32,6 +32,8 @@ pub(super) enum Kind {
     Any,
     /// An object whose members are described elsewhere; secrets as in [`Kind::Any`].
     Map,
+    /// An object whose members are described elsewhere. A change leaves those that it does not name, and null clears one.
+    Section,
     /// A string.
     Text,
     /// A string that is never shown.
@@ -292,7 +294,7 @@ impl Kind {
                 _ => (false, "expected an array".to_owned()),
             },
             Self::Any => (true, String::new()),
-            Self::Map => (value.is_object(), "expected an object".to_owned()),
+            Self::Map | Self::Section => (value.is_object(), "expected an object".to_owned()),
             Self::Text | Self::Secret => (value.is_string(), "expected a string".to_owned()),
             Self::Time => {
                 let is_time = |text: &str| text.parse::<jiff::Timestamp>().is_ok();
@@ -344,6 +346,7 @@ impl Kind {
             }
             (Self::Secret, Value::String(text)) if text == MASK => old.cloned(),
             (Self::Any | Self::Map, new) => unmasked(old, new),
+            (Self::Section, new) => unmasked(old, new).map(|new| patched(old, &new)),
             (_, new) => Some(new.clone()),
         }
     }
@@ -355,7 +358,7 @@ impl Kind {
                 items.iter().map(|item| kind.filtered(item, is_shown)).collect()
             }
             (Self::Secret, _) if is_shown => masked(value),
-            (Self::Any | Self::Map, _) if is_shown => without_secrets(value),
+            (Self::Any | Self::Map | Self::Section, _) if is_shown => without_secrets(value),
             _ => value.clone(),
         }
     }
@@ -364,7 +367,7 @@ impl Kind {
     pub(super) fn fits(&self, value: &Value, path: &str) -> Result<(), String> {
         let fits = match self {
             Self::Any => true,
-            Self::Map => value.is_object(),
+            Self::Map | Self::Section => value.is_object(),
             Self::Text | Self::Secret => value.is_string(),
             Self::Time => value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
             Self::Flag => value.is_boolean(),
@@ -437,6 +440,21 @@ fn without_secrets(value: &Value) -> Value {
     }
 }
 
+/// `new` over `old`, member by member (RFC 7396).
+fn patched(old: Option<&Value>, new: &Value) -> Value {
+    let Value::Object(members) = new else { return new.clone() };
+    let mut out = old.and_then(Value::as_object).cloned().unwrap_or_default();
+    for (name, value) in members {
+        if value.is_null() {
+            out.shift_remove(name);
+        } else {
+            let value = patched(out.get(name), value);
+            out.insert(name.clone(), value);
+        }
+    }
+    out.into()
+}
+
 /// `new` with what `old` has in the same place for each mask in it.
 fn unmasked(old: Option<&Value>, new: &Value) -> Option<Value> {
     match new {
@@ -458,116 +476,5 @@ fn unmasked(old: Option<&Value>, new: &Value) -> Option<Value> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    static PART: Record = Record {
-        name: "Part",
-        about: "",
-        key: "id",
-        fields: &[
-            Field::new("id", Kind::Text).required(),
-            Field::new("size", Kind::Whole),
-            Field::new("password", Kind::Secret),
-        ],
-    };
-    static THING: Record = Record {
-        name: "Thing",
-        about: "",
-        key: "",
-        fields: &[
-            Field::new("id", Kind::Text).new_only().required(),
-            Field::new("name", Kind::Text).required().also(&["title"]),
-            Field::new("key", Kind::Secret).bodies(),
-            Field::new("state", Kind::Word(&["on", "off"])),
-            Field::new("parts", Kind::List(&Kind::Record(&PART))),
-            Field::new("config", Kind::Map),
-            Field::new("made", Kind::Time).answers(),
-        ],
-    };
-
-    fn map(value: Value) -> Map<String, Value> {
-        value.as_object().unwrap().clone()
-    }
-
-    fn read(body: Value, is_new: bool) -> (Value, Vec<String>) {
-        let mut problems = Vec::new();
-        let body = THING.read(map(body), is_new, &mut problems);
-        (body.into(), problems.into_iter().map(|(path, _)| path).collect())
-    }
-
-    #[test]
-    fn a_body_is_read_with_all_its_mistakes() {
-        let body =
-            json!({"id": "x", "title": "T", "made": 3, "more": 1, "parts": [{"id": "a", "size": 3.0}]});
-        let (read_body, problems) = read(body.clone(), true);
-        assert_eq!(read_body, json!({"id": "x", "name": "T", "parts": [{"id": "a", "size": 3.0}]}));
-        assert!(problems.is_empty());
-        assert_eq!(read(body, false).0, json!({"name": "T", "parts": [{"id": "a", "size": 3.0}]}));
-        let wrong = json!({"name": " ", "state": "of", "key": 3, "parts": [{"size": -1}, 2], "config": []});
-        let (rest, problems) = read(wrong, true);
-        assert_eq!(problems, ["key", "state", "parts[0].size", "parts[1]", "config", "id", "name"]);
-        assert_eq!(rest, json!({"name": " "}));
-        assert_eq!(
-            read(json!({"name": null, "state": null}), false),
-            (json!({"state": null}), vec!["name".to_owned()])
-        );
-    }
-
-    #[test]
-    fn what_is_not_sent_stays_and_a_mask_is_what_it_stands_for() {
-        let stored = json!({
-            "id": "x", "mine": 1, "state": "on", "key": "sealed",
-            "parts": [{"id": "a", "size": 1, "password": "p", "mine": 2}, {"id": "b"}],
-            "config": {"deep": [{"token": "t", "n": 1}]},
-        });
-        let merge = |body: Value| {
-            let (mut entry, mut problems) = (map(stored.clone()), Vec::new());
-            THING.merge(&mut entry, &map(body), &mut problems);
-            (Value::from(entry), problems.len())
-        };
-        assert_eq!(merge(json!({})), (stored.clone(), 0));
-        assert_eq!(merge(Value::from(THING.shown(&map(stored.clone())))), (stored.clone(), 0));
-        let (entry, problems) = merge(json!({
-            "state": null, "key": "k2",
-            "parts": [{"id": "b", "password": "q"}, {"id": "a", "password": MASK, "size": 9}],
-            "config": {"deep": [{"token": MASK, "n": 2}]},
-        }));
-        assert_eq!(problems, 0);
-        assert_eq!(
-            entry,
-            json!({
-                "id": "x", "mine": 1, "key": "k2",
-                "parts": [{"id": "b", "password": "q"}, {"id": "a", "size": 9, "password": "p", "mine": 2}],
-                "config": {"deep": [{"token": "t", "n": 2}]},
-            })
-        );
-        let (_, problems) =
-            merge(json!({"parts": [{"id": "c", "password": MASK}], "config": {"token": MASK}}));
-        assert_eq!(problems, 2);
-    }
-
-    #[test]
-    fn secrets_and_what_is_not_listed_are_not_shown() {
-        let stored = map(json!({
-            "id": "x", "name": "T", "mine": 1, "key": "sealed", "parts": [{"id": "a", "password": "p", "mine": 2}],
-            "config": {"deep": [{"token": "t", "n": 1, "apiKey": ""}]}, "state": null,
-        }));
-        let shown = json!({
-            "id": "x", "name": "T", "parts": [{"id": "a", "password": MASK}],
-            "config": {"deep": [{"token": MASK, "n": 1, "apiKey": ""}]},
-        });
-        assert_eq!(Value::from(THING.shown(&stored)), shown);
-        assert_eq!(Kind::Record(&THING).fits(&shown, ""), Ok(()));
-        assert_eq!(THING.essence(&stored)["key"], "sealed");
-        for (value, path) in [
-            (json!({"id": "x"}), "name"),
-            (json!({"id": "x", "name": "T", "key": "k"}), "key"),
-            (json!({"id": "x", "name": "T", "parts": [{"id": 3}]}), "parts[0].id"),
-        ] {
-            assert_eq!(Kind::Record(&THING).fits(&value, ""), Err(path.to_owned()));
-        }
-    }
-}
+#[path = "shape_tests.rs"]
+mod tests;

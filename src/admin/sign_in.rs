@@ -118,7 +118,7 @@ pub(super) fn login(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let mut form = ask.form()?;
     let (email, password) = (form.required(&["email"]), form.required(&["password"]));
     form.finish()?;
-    let address = ask.address();
+    let address = ask.address;
     match office.throttle.wait_ms(&email, address, ask.now_ms) {
         0 => {}
         wait_ms => return Err(ApiError::rate_limited(wait_ms)),
@@ -127,6 +127,7 @@ pub(super) fn login(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let verdict = password::verify(user.and_then(|user| user.password.as_ref()), &password);
     let (Some(id), true) = (user.map(|user| user.id.clone()), verdict != Verdict::Wrong) else {
         office.throttle.failed(&email, address, ask.now_ms);
+        office.note_denied("auth.login", &email.chars().take(254).collect::<String>());
         return Err(ApiError::unauthorized("no user has this address and this password"));
     };
     office.throttle.succeeded(&email);
@@ -154,10 +155,14 @@ pub(super) fn refresh(office: &mut Office, ask: &Ask<'_>) -> Answered {
                 "a refresh token was used twice; its sign-in has ended",
                 &[("user", log::Value::Text(&id))],
             );
-            office.change(users::subject(&id.clone()), Problems::new(), move |draft| {
-                set_grants(entry(draft, USERS, &id)?, &grants);
-                Ok(())
-            })?;
+            office.change(
+                users::subject(&id.clone()).called("auth.reuse"),
+                Problems::new(),
+                move |draft| {
+                    set_grants(entry(draft, USERS, &id)?, &grants);
+                    Ok(())
+                },
+            )?;
             Err(over())
         }
         Shown::Current(user, index) => {
@@ -167,7 +172,8 @@ pub(super) fn refresh(office: &mut Office, ask: &Ask<'_>) -> Answered {
             grant::renew(&mut grants[index], token.hash, ask.now_ms);
             let (id, grant_id) = (user.id.clone(), grants[index].id.clone());
             let changed = id.clone();
-            office.change(users::subject(&id), Problems::new(), move |draft| {
+            // A renewal is no news, and there are many.
+            office.change(users::subject(&id).called(""), Problems::new(), move |draft| {
                 set_grants(entry(draft, USERS, &changed)?, &grants);
                 Ok(())
             })?;
@@ -183,7 +189,7 @@ pub(super) fn logout(office: &mut Office, ask: &Ask<'_>) -> Answered {
     let all = body["all"] == true;
     let (id, grant_id) = (who.id.clone(), who.grant.clone());
     let grants = office.accounts.user(&id).map(|user| user.grants.clone()).unwrap_or_default();
-    office.change(users::subject(&who.id), Problems::new(), move |draft| {
+    office.change(users::subject(&who.id).called("auth.logout"), Problems::new(), move |draft| {
         let user = entry(draft, USERS, &id)?;
         let kept: Vec<Grant> = grants.into_iter().filter(|grant| !all && grant.id != grant_id).collect();
         set_grants(user, &kept);
@@ -193,7 +199,7 @@ pub(super) fn logout(office: &mut Office, ask: &Ask<'_>) -> Answered {
         Ok(())
     })?;
     let mut answer = no_content();
-    answer.fields.push(("set-cookie", cookie("", 0)));
+    answer.fields.push(("set-cookie", cookie("", 0, is_encrypted(office, ask))));
     Ok(answer)
 }
 
@@ -210,7 +216,7 @@ fn sign_in(
     let mut grants = office.accounts.user(id).map(|user| user.grants.clone()).unwrap_or_default();
     grant::add(&mut grants, grant_id.clone(), token.hash, &ask.call.user_agent, ask.now_ms);
     let changed = id.to_owned();
-    office.change(users::subject(id), Problems::new(), move |draft| {
+    office.change(users::subject(id).called("auth.login"), Problems::new(), move |draft| {
         let user = entry(draft, USERS, &changed)?;
         set_grants(user, &grants);
         if let Some(hash) = renewed_hash {
@@ -245,13 +251,23 @@ fn signed_in(
                      "permissions": permissions},
         }),
     );
-    answer.fields.push(("set-cookie", cookie(&token, life_s)));
+    answer.fields.push(("set-cookie", cookie(&token, life_s, is_encrypted(office, ask))));
     Ok::<ApiAnswer, ApiError>(answer)
 }
 
 /// Scripts cannot read it, and other sites' pages do not send it (RFC 6265bis, section 5.6).
-fn cookie(token: &str, life_s: u64) -> String {
-    format!("{COOKIE}={token}; Path=/api; Max-Age={life_s}; HttpOnly; SameSite=Strict")
+fn cookie(token: &str, life_s: u64, is_secure: bool) -> String {
+    let secure = if is_secure { "; Secure" } else { "" };
+    format!("{COOKIE}={token}; Path=/api; Max-Age={life_s}; HttpOnly; SameSite=Strict{secure}")
+}
+
+/// Whether the client's way to the gateway is encrypted, as far as that is known.
+fn is_encrypted(office: &Office, ask: &Ask<'_>) -> bool {
+    let config = office.config();
+    let settings = config.settings();
+    let is_by_proxy = ask.call.address.is_some_and(|peer| settings.management.is_trusted(peer))
+        && ask.call.forwarded_proto.as_deref().is_some_and(|scheme| scheme.eq_ignore_ascii_case("https"));
+    ask.call.is_tls || is_by_proxy
 }
 
 fn new_token(office: &Office) -> Result<grant::NewToken, ApiError> {
@@ -318,8 +334,8 @@ pub(super) fn set_grants(user: &mut serde_json::Map<String, Value>, grants: &[Gr
             "lastUsedAt": timestamp(grant.last_used_ms),
             "label": grant.label,
         });
-        if let Some(previous) = &grant.previous {
-            entry["previousHash"] = hex(previous).into();
+        if !grant.previous.is_empty() {
+            entry["previousHashes"] = grant.previous.iter().map(|hash| hex(hash)).collect();
         }
         if let Some(expires_ms) = grant.expires_ms {
             entry["expiresAt"] = timestamp(expires_ms).into();

@@ -212,8 +212,8 @@ pub struct Grant {
     pub id: String,
     /// SHA-256 of the refresh token in force.
     pub hash: [u8; 32],
-    /// SHA-256 of the one before it: whoever shows that one has stolen or lost something.
-    pub previous: Option<[u8; 32]>,
+    /// SHA-256 of those before it, the last one first: whoever shows one of them has stolen or lost something.
+    pub previous: Vec<[u8; 32]>,
     /// When it was made, in milliseconds since the Unix epoch.
     pub created_ms: u64,
     /// When a token was last renewed by it.
@@ -422,7 +422,7 @@ fn imported_grant(hash: [u8; 32]) -> Grant {
     Grant {
         id: "imported".to_owned(),
         hash,
-        previous: None,
+        previous: Vec::new(),
         created_ms: 0,
         last_used_ms: 0,
         expires_ms: None,
@@ -440,7 +440,13 @@ fn read_grant(f: &Fields<'_>) -> Option<Grant> {
         }
         digest
     };
-    let (hash, previous) = (digest("hash"), digest("previousHash"));
+    let hash = digest("hash");
+    // One release kept the last one alone.
+    let mut previous = Vec::from_iter(digest("previousHash"));
+    f.each("previousHashes", |item, path| match item.as_str().and_then(unhex) {
+        Some(digest) => previous.push(digest),
+        None => f.sink.mistake(&path, "something else", "64 hexadecimal digits"),
+    });
     if f.value("hash").is_none() {
         f.mistake_here("a grant without hash", "hash, 64 hexadecimal digits");
     }

@@ -7,6 +7,7 @@
 //! project's own.
 
 mod logging;
+mod management;
 mod retry;
 mod traces;
 
@@ -30,6 +31,9 @@ use crate::routing::breaker::BreakerRules;
 use crate::routing::retry::RetryRules;
 
 pub use logging::{LogFormat, LogLevel};
+use management::read_channel;
+
+pub use management::{ManagementSettings, Network};
 pub use traces::{KeepTraces, TracesSettings};
 
 /// One day in milliseconds: the longest of all deadlines. A longer one is a unit mistaken.
@@ -141,6 +145,8 @@ pub struct Settings {
     pub traces: TracesSettings,
     /// `tracePrompts`, default false: traces have what clients say and models answer, encrypted where they are kept.
     pub trace_prompts: bool,
+    /// Management API.
+    pub management: ManagementSettings,
     /// Client side.
     pub server: ServerSettings,
     /// Provider side.
@@ -332,6 +338,7 @@ impl Settings {
             media: MediaSettings::read(f),
             traces: TracesSettings::read(f),
             trace_prompts: f.bool("tracePrompts").unwrap_or(false),
+            management: ManagementSettings::read(f),
             server: ServerSettings::read(f),
             upstream: UpstreamSettings::read(f, env, over.mistakes),
             overridden: over.names,
@@ -526,19 +533,6 @@ fn parse_public_url(url: &str) -> Result<String, String> {
         Ok(_) => Err("a URL with a query".to_owned()),
         Err(reason) => Err(format!("a URL that is not usable: {reason}")),
     }
-}
-
-fn read_channel(f: &Fields<'_>) -> String {
-    let channel = f.string("channel").unwrap_or("stable");
-    let is_sound = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if channel.is_empty() || channel.len() > 64 || !channel.bytes().all(is_sound) {
-        f.mistake(
-            "channel",
-            quote(channel),
-            "a word of letters, digits, dots and dashes, such as \"stable\"",
-        );
-    }
-    channel.to_owned()
 }
 
 fn read_timezone(f: &Fields<'_>) -> String {

@@ -275,20 +275,24 @@ impl State {
             return Changed::Failed("another process has the home now".to_owned());
         }
         let mut draft = Draft::new(&self.control.home, &self.control.env);
-        let verdict = edit(&mut draft);
-        if verdict == Verdict::Stop {
-            return Changed::Stopped;
-        }
-        let checked = match draft.check() {
-            Ok(_) if verdict == Verdict::Check => return Changed::Stopped,
-            Ok(checked) => checked,
-            Err(mistakes) => return Changed::Invalid(mistakes),
+        let first = match edit(&mut draft) {
+            Verdict::Stop => return Changed::Stopped,
+            Verdict::Check => None,
+            Verdict::Write(first) => Some(first),
+        };
+        let (checked, first) = match (draft.check(), first) {
+            (Err(mistakes), _) => return Changed::Invalid(mistakes),
+            (Ok(_), None) => return Changed::Stopped,
+            (Ok(checked), Some(first)) => (checked, first),
         };
         let snapshot = match checked.loaded.as_ref().map(|loaded| self.build(&loaded.config)) {
             None => None,
             Some(Ok(snapshot)) => Some(snapshot),
-            Some(Err(mistakes)) => return Changed::Failed(mistakes.join("; ")),
+            Some(Err(mistakes)) => return Changed::Unusable(mistakes.join("; ")),
         };
+        if let Err(reason) = first() {
+            return Changed::Unready(reason);
+        }
         let written = match checked.write(clock::unix_ms()) {
             Ok(written) => written,
             Err(WriteError::Edited(name)) => return Changed::Edited(name),

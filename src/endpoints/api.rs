@@ -32,6 +32,11 @@ impl Gathered {
             let field = head.fields.iter().find(|field| field.name().eq_ignore_ascii_case(name))?;
             Some(field.value_str()?.to_owned())
         };
+        let all = |name: &str| {
+            let fields = head.fields.iter().filter(|field| field.name().eq_ignore_ascii_case(name));
+            let values: Vec<&str> = fields.filter_map(|field| field.value_str()).collect();
+            (!values.is_empty()).then(|| values.join(","))
+        };
         let call = ApiCall {
             method: head.method.as_str().to_owned(),
             path: head.path.to_owned(),
@@ -43,6 +48,9 @@ impl Gathered {
             fetch_site: named("sec-fetch-site"),
             if_match: text(KnownField::IfMatch),
             user_agent: text(KnownField::UserAgent).unwrap_or_default(),
+            forwarded_for: all("x-forwarded-for"),
+            forwarded_proto: named("x-forwarded-proto"),
+            is_tls: false,
             address: None,
             body: Vec::new(),
         };
@@ -55,6 +63,7 @@ pub(super) async fn serve(exchange: &mut Exchange<'_>, client: &Client, gathered
     let Gathered { mut call, framing, expect_continue } = *gathered;
     let since = clock::now();
     call.address = exchange.conn.peer_address().map(|address| address.ip());
+    call.is_tls = exchange.conn.is_tls();
     let allowed_origin = allowed_origin(exchange, &call);
     if call.method == "OPTIONS" {
         let answer = ApiAnswer { status: 204, ..ApiAnswer::default() };
@@ -64,11 +73,11 @@ pub(super) async fn serve(exchange: &mut Exchange<'_>, client: &Client, gathered
     match body {
         Ok(body) => call.body = body,
         Err(None) => return After::Abort,
-        Err(Some(error)) => return super::refuse(exchange, client, &error).await,
+        Err(Some(error)) => return refuse(exchange, client, &error, allowed_origin.as_deref()).await,
     }
     let reply: Arc<Reply<Arc<ApiAnswer>>> = Arc::default();
     if exchange.shard.mailbox.send_to_office(ToOffice::Call(Box::new(call), Arc::clone(&reply))).is_err() {
-        return super::refuse(exchange, client, &GatewayError::Busy).await;
+        return refuse(exchange, client, &GatewayError::Busy, allowed_origin.as_deref()).await;
     }
     match monoio::time::timeout(TIMEOUT, reply.wait()).await {
         Ok(answer) => {
@@ -87,8 +96,26 @@ pub(super) async fn serve(exchange: &mut Exchange<'_>, client: &Client, gathered
             }
             send(exchange, client, &answer, allowed_origin.as_deref(), false).await
         }
-        Err(_elapsed) => super::refuse(exchange, client, &GatewayError::Busy).await,
+        Err(_elapsed) => refuse(exchange, client, &GatewayError::Busy, allowed_origin.as_deref()).await,
     }
+}
+
+/// An error of the gateway's own in the form of this API.
+async fn refuse(
+    exchange: &mut Exchange<'_>,
+    client: &Client,
+    error: &GatewayError,
+    origin: Option<&str>,
+) -> After {
+    super::log_refusal(exchange.shard, client, error);
+    // No message of these has anything to be escaped but quotes.
+    let message = error.message().replace(['"', '\\'], "'");
+    let body = format!("{{\"error\":\"{}\",\"message\":\"{message}\"}}", error.code()).into_bytes();
+    let mut answer = ApiAnswer { status: error.status(), body, ..ApiAnswer::default() };
+    if let Some(seconds) = error.retry_after_s() {
+        answer.fields.push(("retry-after", seconds.to_string()));
+    }
+    send(exchange, client, &answer, origin, false).await
 }
 
 /// The origin of the page that asks, where `corsOrigins` names it.

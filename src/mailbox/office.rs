@@ -40,6 +40,12 @@ pub struct ApiCall {
     pub if_match: Option<String>,
     /// `User-Agent`.
     pub user_agent: String,
+    /// `X-Forwarded-For`, all of them.
+    pub forwarded_for: Option<String>,
+    /// `X-Forwarded-Proto`.
+    pub forwarded_proto: Option<String>,
+    /// The connection is encrypted.
+    pub is_tls: bool,
     /// Where the connection comes from.
     pub address: Option<IpAddr>,
     /// The body, whole.
@@ -75,14 +81,13 @@ impl std::fmt::Debug for ApiAnswer {
 }
 
 /// What becomes of documents that were changed in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// Nothing.
     Stop,
     /// It is only found out whether the result would be a configuration.
     Check,
-    /// They are checked and written.
-    Write,
+    /// They are checked and written, once this has been done; what it says is the reason not to.
+    Write(Box<dyn FnOnce() -> Result<(), String> + Send>),
 }
 
 /// Changes documents in memory.
@@ -109,6 +114,10 @@ pub enum Changed {
     InForce,
     /// It was not to be written.
     Stopped,
+    /// It would be a configuration, but what it names cannot be used, such as a certificate; everything is as before.
+    Unusable(String),
+    /// What had to be done first could not be done; everything is as before.
+    Unready(String),
     /// Somebody has edited a file at the same moment; everything is as he left it.
     Edited(&'static str),
     /// The result would be no configuration.

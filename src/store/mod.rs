@@ -2,8 +2,9 @@
 //!
 //! The control thread's own room: everything here may block, but for the journal's writing end, which is a core's.
 //! The files of a home and their lock, the keys made from its secret, the takeover of older homes, the notice of
-//! edits by hand, changes by the program, the usage records, and the responses that clients go on from.
+//! edits by hand, changes by the program and who made them, the usage records, and the responses that clients go on from.
 
+pub mod audit;
 pub mod demo;
 pub mod edit;
 pub mod files;

@@ -294,6 +294,36 @@ fn roles_are_made_changed_and_removed() {
 }
 
 #[test]
+fn a_role_that_was_written_without_an_id_is_changed_by_the_one_it_is_known_by() {
+    let api = Api::start();
+    let root = api.set_up();
+    api.home
+        .write("config/roles.json", r#"[{"name": "Night Shift", "permissions": ["usage:read"], "mine": 1}]"#);
+    let call = |method: &str, body: Value| api.call(method, "roles/night-shift", &root.token, &body);
+    assert_eq!(
+        call("PUT", json!({"permissions": ["model:read"]})).expect(200).json()["permissions"],
+        json!(["model:read"])
+    );
+    let file = api.home.json("config/roles.json");
+    assert_eq!((&file[0]["id"], &file[0]["mine"]), (&json!("night-shift"), &json!(1)));
+    call("DELETE", Value::Null).expect(204);
+    call("GET", Value::Null).expect(404);
+}
+
+#[test]
+fn each_refresh_token_that_was_replaced_ends_the_sign_in_when_it_is_shown_again() {
+    let api = Api::start();
+    let first = api.set_up();
+    let refresh = |token: &str| api.call("POST", "auth/refresh", "", &json!({"refreshToken": token}));
+    let mut last = Session::of(&refresh(&first.refresh).expect(200));
+    for _ in 0..3 {
+        last = Session::of(&refresh(&last.refresh).expect(200));
+    }
+    refresh(&first.refresh).expect(401);
+    api.call("GET", "me", &last.token, &Value::Null).expect(401);
+}
+
+#[test]
 fn the_dashboards_cookie_counts_for_its_own_pages_alone() {
     let api = Api::start();
     let answer =

@@ -1,8 +1,11 @@
 //! The management API.
 
 mod accounts;
+mod audit;
+mod matrix;
 mod models;
 mod projects;
+mod settings;
 mod usage;
 
 use serde_json::Value;

@@ -220,4 +220,8 @@ fn the_catalogue_is_there_to_choose_from() {
     assert_eq!(made["cost"]["inputPerMillion"], known["cost"]["inputPerMillion"]);
     assert_eq!(made["endpoint"], openai["endpoint"]);
     assert_eq!((&made["priceUnknown"], &made["hasApiKey"]), (&json!(false), &json!(false)));
+    // Under another name it is still the same one to the provider.
+    let path = format!("models/{}", id.replace('/', "%2F"));
+    let renamed = api.call("PUT", &path, &root.token, &json!({"id": "mine"})).expect(200).json();
+    assert_eq!((&renamed["upstreamModelId"], &renamed["cost"]), (&known["id"], &made["cost"]));
 }
