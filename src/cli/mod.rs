@@ -2,7 +2,9 @@
 //!
 //! Owns the flags; each is defined once, its help text is derived from that. Decides nothing else.
 
+mod backup;
 pub mod check;
+mod doctor;
 mod handover;
 mod remote;
 mod service;
@@ -54,6 +56,12 @@ pub enum Command {
     Trace(TraceArgs),
     /// Run the simulated provider as a server of its own
     Simulate(Box<SimulateArgs>),
+    /// Look for what could keep a home from being served well
+    Doctor(doctor::DoctorArgs),
+    /// Write a home into one archive, also while a gateway runs on it
+    Backup(backup::BackupArgs),
+    /// Put an archive in the place of a home that no gateway runs on
+    Restore(backup::RestoreArgs),
     /// Print completions for a shell
     Completions {
         /// Which shell
@@ -223,6 +231,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Usage(args) => run_usage(&args, cli.globals.json),
         Command::Trace(args) => trace::run(&args, cli.globals.json),
         Command::Simulate(args) => simulate::run(&args),
+        Command::Doctor(args) => doctor::run(&args, cli.globals.json),
+        Command::Backup(args) => backup::back_up(&args),
+        Command::Restore(args) => backup::restore(&args),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { directory } => shell::man(directory.as_deref()),
         Command::Remote(command) => remote::run(command, cli.globals),

@@ -5,6 +5,7 @@
 //! edits by hand, changes by the program and who made them, the usage records, and the responses that clients go on from.
 
 pub mod audit;
+pub mod backup;
 pub mod demo;
 pub mod edit;
 pub mod files;

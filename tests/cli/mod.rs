@@ -1,6 +1,7 @@
 //! The command line against a running gateway: in pipes and on a pseudo-terminal.
 
 mod accounts;
+mod homes;
 mod terminal;
 mod whole;
 

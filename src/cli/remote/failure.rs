@@ -66,7 +66,7 @@ impl Failure {
         Self { kind: Kind::of_status(status), message: message.to_owned(), code: code.to_owned() }
     }
 
-    pub(super) fn failed(message: impl Into<String>) -> Self {
+    pub(in crate::cli) fn failed(message: impl Into<String>) -> Self {
         Self::new(Kind::Failed, message)
     }
 
@@ -74,11 +74,11 @@ impl Failure {
         Self::new(Kind::Usage, message)
     }
 
-    pub(super) fn not_found(message: impl Into<String>) -> Self {
+    pub(in crate::cli) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, message)
     }
 
-    pub(super) fn conflict(message: impl Into<String>) -> Self {
+    pub(in crate::cli) fn conflict(message: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, message)
     }
 
@@ -87,6 +87,12 @@ impl Failure {
     pub(in crate::cli) fn report(&self) -> ExitCode {
         eprintln!("error: {} ({})", self.message, self.code);
         ExitCode::from(self.kind as u8)
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
     }
 }
 

@@ -12,13 +12,15 @@ use super::failure::{Failure, Kind};
 use crate::net::tls;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of a look whether anybody answers.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// A report over a long history is the slowest answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longest answer that is read whole.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
 
 /// Speaks to one gateway.
-pub(super) struct Http {
+pub(in crate::cli) struct Http {
     agent: Agent,
     base: String,
 }
@@ -35,7 +37,7 @@ impl Http {
     ///
     /// # Errors
     /// The URL is none.
-    pub(super) fn new(url: &str) -> Result<Self, Failure> {
+    pub(in crate::cli) fn new(url: &str) -> Result<Self, Failure> {
         let base = url.trim().trim_end_matches('/');
         let is_url = base.starts_with("http://") || base.starts_with("https://");
         if !is_url || base.contains(char::is_whitespace) {
@@ -58,6 +60,17 @@ impl Http {
             config = config.tls_config(tls);
         }
         Ok(Self { agent: config.build().new_agent(), base: base.to_owned() })
+    }
+
+    /// Asks for the address itself, as nobody: status and `Date` of whatever answers.
+    ///
+    /// # Errors
+    /// Nothing does.
+    pub(in crate::cli) fn probe(&self) -> Result<(u16, Option<String>), Failure> {
+        let request = self.agent.get(&self.base).config().timeout_global(Some(PROBE_TIMEOUT)).build();
+        let answer = request.call().map_err(|error| self.unreachable(&error.to_string()))?;
+        let date = answer.headers().get("date").and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Ok((answer.status().as_u16(), date))
     }
 
     /// Whether what is sent to it can be read on the way: plain HTTP to another machine.

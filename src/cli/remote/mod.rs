@@ -31,6 +31,8 @@ use api::Api;
 use print::Output;
 
 pub(super) use failure::Failure;
+pub(super) use http::Http;
+pub(super) use print::print;
 
 use crate::config::Env;
 

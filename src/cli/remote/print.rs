@@ -87,7 +87,7 @@ pub(super) fn cell(value: &Value) -> String {
 }
 
 /// Prints to standard output. Who reads a pipe may have seen enough.
-pub(super) fn print(text: &str) -> Result<(), Failure> {
+pub(in crate::cli) fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
