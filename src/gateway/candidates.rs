@@ -101,7 +101,7 @@ pub(super) async fn run(
     ranked: &[usize],
     asked: &Asked<'_>,
 ) -> After {
-    let mut failover = Failover::new(snapshot, ranked);
+    let mut failover = Failover::new(snapshot, ranked, ledger.prefix);
     let mut splices = Splices::new();
     let mut last = Last::Nothing;
     let mut next = failover.first(ledger);

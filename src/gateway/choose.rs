@@ -58,6 +58,7 @@ pub(super) async fn ranked(
     let dialect = request.client.dialect;
     let wanted = Wanted { dialect, model: asked.model, translate, embedding: false };
     let no_candidate = |error| no_candidate(error, dialect, asked.model);
+    ledger.prefix = project.prefix_affinity.and_then(|_| affinity::prefix(snapshot, request, asked));
     let Some(policies) = policies(snapshot, request) else {
         routing::rank(snapshot, project, wanted, &mut ranked).map_err(no_candidate)?;
         put_first(prefer, &mut ranked);
@@ -88,8 +89,7 @@ pub(super) async fn ranked(
             }
             note(&pool, policies, ledger);
             if let (Ok(()), Some(tolerance)) = (&told, project.prefix_affinity) {
-                let prefix = affinity::prefix(snapshot, request, asked).unwrap_or(inputs.seed);
-                pool.shuffle_best(tolerance, prefix, &mut ranked);
+                pool.shuffle_best(tolerance, ledger.prefix.unwrap_or(inputs.seed), &mut ranked);
             }
             told
         }

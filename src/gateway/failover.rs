@@ -117,14 +117,18 @@ pub(super) struct Failover<'a> {
     /// Who is asked again when nobody is left.
     again: Option<usize>,
     retries: u32,
+    /// What draws the keys of models; chance where there is none.
+    prefix: Option<u64>,
 }
 
 impl<'a> Failover<'a> {
-    /// Before anybody was asked.
-    pub(super) fn new(snapshot: &'a Snapshot, ranked: &'a [usize]) -> Self {
+    /// Before anybody was asked. Of equal keys, requests with the same `prefix` get the same one, so that the provider's
+    /// cache of prompts, which belongs to a key, has seen their beginning.
+    pub(super) fn new(snapshot: &'a Snapshot, ranked: &'a [usize], prefix: Option<u64>) -> Self {
         Self {
             snapshot,
             ranked,
+            prefix,
             at: 0,
             aside: Vec::new(),
             keys_tried: 0,
@@ -212,8 +216,14 @@ impl<'a> Failover<'a> {
         &self.snapshot.targets[index]
     }
 
+    /// The key of a target's first turn.
+    fn key(&self, shard: &Shard, index: usize) -> usize {
+        let draw = || self.prefix.unwrap_or_else(|| shard.random());
+        self.target(index).pick_key(draw, clock::process_ms)
+    }
+
     fn turn(&mut self, shard: &Shard, index: usize, wait: Duration, probes: Probes) -> Turn {
-        let key = self.target(index).pick_key(|| shard.random(), clock::process_ms);
+        let key = self.key(shard, index);
         self.take(Turn { index, key, wait, probes })
     }
 
@@ -320,7 +330,7 @@ impl<'a> Failover<'a> {
             return None;
         }
         self.at += 1;
-        let key = self.target(index).pick_key(|| shard.random(), clock::process_ms);
+        let key = self.key(shard, index);
         Some(Turn { index, key, wait: Duration::ZERO, probes: Probes::default() })
     }
 

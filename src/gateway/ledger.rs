@@ -111,6 +111,8 @@ pub(super) struct Ledger {
     cache_use: Option<CacheUse>,
     /// See [`Ledger::beside`].
     is_beside: bool,
+    /// The digest of the request's beginning, where that has a say in who is asked.
+    pub(super) prefix: Option<u64>,
     /// What is held of limits.
     pub(super) limits: Admission,
 }
@@ -155,6 +157,7 @@ impl Ledger {
             cache_part: None,
             cache_use: None,
             is_beside: false,
+            prefix: None,
             limits: Admission::default(),
         }
     }

@@ -57,7 +57,7 @@ impl<'a> Passing<'a> {
         ranked: &'a [usize],
         model: Option<&str>,
     ) -> Result<(Self, Turn), GatewayError> {
-        let mut failover = Failover::new(snapshot, ranked);
+        let mut failover = Failover::new(snapshot, ranked, None);
         let turn = failover.first(ledger).ok_or(GatewayError::NoUpstream)?;
         let names = |name| routing::is_named(&snapshot.targets[turn.index], name);
         let is_of_model = request.endpoint == Endpoint::Embeddings || model.is_some_and(names);

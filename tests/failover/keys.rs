@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{answer, ask, bearer, model};
+use super::{CHAT_PATH, answer, ask, bearer, model};
 use crate::support::upstream::{Connection, behaviour};
-use crate::support::{Gateway, MockUpstream, Setup, on_each_driver};
+use crate::support::{Gateway, MockUpstream, Setup, on_each_driver, post};
 
 /// A provider that answers each key as `judge` says.
 fn judging(judge: impl Fn(&str) -> String + Send + Sync + 'static) -> MockUpstream {
@@ -53,6 +53,28 @@ fn calls_are_shared_by_weight_and_records_name_the_key() {
         assert!(!models.contains("key-a") && models.contains("ENCRYPTED:"), "{models}");
         assert!(!gateway.lines().iter().any(|line| line.contains("key-a") || line.contains("key-b")));
     });
+}
+
+#[test]
+fn requests_that_begin_alike_use_the_same_key() {
+    let upstream = judging(|_| behaviour::json_answer(200, behaviour::CHAT));
+    let keys: Value = (0..4).map(|number| json!({"key": format!("key-{number}")})).collect();
+    let affinity = json!({"enabled": true});
+    let gateway = with_keys(&upstream, keys).project("prefixAffinity", affinity).cores(2).start();
+    let mut all = std::collections::BTreeSet::new();
+    for number in 0..16 {
+        for last in ["one", "two", "three"] {
+            let messages = json!([{"role": "system", "content": format!("You are agent {number}.")},
+                {"role": "user", "content": "first"}, {"role": "assistant", "content": "ok"},
+                {"role": "user", "content": last}]);
+            let body = json!({"model": "m", "messages": messages});
+            gateway.call(post(CHAT_PATH, "", &body)).expect(200);
+        }
+        let met = keys_met(&upstream, 3);
+        assert!(met.iter().all(|key| *key == met[0]), "{met:?}");
+        all.insert(met[0].clone());
+    }
+    assert!(all.len() > 1, "different beginnings are spread: {all:?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(in crate::gateway) struct Asking<'a> {
 impl<'a> Asking<'a> {
     /// Before anybody was asked. `models` are [`usable`](Caller::usable) ones.
     pub(in crate::gateway) fn new(caller: Caller<'a>, models: &'a [usize]) -> Self {
-        let failover = Failover::new(&caller.view.snapshot, models);
+        let failover = Failover::new(&caller.view.snapshot, models, None);
         Self { caller, whole: caller, models, failover, turn: None, probe: None, is_open: false }
     }
 
